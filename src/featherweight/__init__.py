@@ -1,0 +1,1 @@
+"""featherweight makes trained neural networks small and fast."""

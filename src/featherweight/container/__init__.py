@@ -1,0 +1,1 @@
+"""The compressed file: docs/format.md in code."""

@@ -1,0 +1,1 @@
+"""What every floor stands on: context and task, catalogue, settings, optional extras."""

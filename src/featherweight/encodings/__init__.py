@@ -1,0 +1,1 @@
+"""How a weight tensor is kept: to_tensor() is the reference, always right. Encodings nest."""

@@ -1,0 +1,116 @@
+"""The interface of an encoding: how one weight tensor is kept, in training and in the file."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from featherweight.entropy.base import Symbols
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StreamSpec:
+    """How many symbols a stream holds, and how many different ones there may be."""
+
+    count: int
+    alphabet: int
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An encoding as the container keeps it: a few unsigned integers, streams of symbols, nested encodings.
+
+    A reader knows shape and `fields` first; from them `Encoding.layout` says what streams and children follow.
+    """
+
+    fields: tuple[int, ...]
+    streams: tuple[Symbols, ...]
+    children: tuple["Encoding", ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What follows the fields of an encoding: its streams, and the shapes and dtypes of its children."""
+
+    streams: tuple[StreamSpec, ...]
+    children: tuple[Shape, ...]
+
+
+class Encoding(ABC):
+    """How one weight tensor is kept. Immutable; also the constraint that training respects (training/constraints.py).
+
+    Subclasses are found by file name. `code` is the number of the encoding in the file and is never reused.
+    """
+
+    code: ClassVar[int]
+    field_count: ClassVar[int]  # how many unsigned integers `Packed.fields` has
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """Shape of the tensor that is kept."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Type of the tensor that `to_tensor` gives."""
+
+    @abstractmethod
+    def to_tensor(self) -> Tensor:
+        """The tensor that is kept: the reference for every kernel and reader. Differentiable in the stored values."""
+
+    # training ----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def gradient(self, gradient: Tensor) -> Tensor:
+        """The gradient of the stored values, spread back over the weights: see Constraint.gradient."""
+
+    @abstractmethod
+    def project(self, weight: Tensor) -> Tensor:
+        """The nearest weight with this structure: see Constraint.project."""
+
+    @abstractmethod
+    def updated(self, weight: Tensor) -> "Encoding":
+        """The same structure with the values of `weight`: see Constraint.updated."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Tensors from which `restored` makes an equal encoding."""
+
+    @abstractmethod
+    def restored(self, state: Mapping[str, Tensor]) -> "Encoding":
+        """An encoding of this kind with the structure in `state`."""
+
+    # file --------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def pack(self) -> Packed:
+        """Fields, streams and children for the file, in the smallest of the forms this encoding has."""
+
+    @classmethod
+    @abstractmethod
+    def layout(cls, shape: Shape, fields: Sequence[int]) -> Layout:
+        """What follows `fields` for a tensor of `shape`. Costs O(1) and allocates nothing of the tensor's size.
+
+        Raises: FormatError for fields that no tensor of this shape has.
+        """
+
+    @classmethod
+    @abstractmethod
+    def unpack(cls, shape: Shape, packed: Packed) -> "Encoding":
+        """The encoding that `pack` turned into `packed`; packing it again with the same form gives the same.
+
+        Raises: FormatError for streams that `pack` cannot have given.
+        """
+
+    # figures -----------------------------------------------------------------------------------------------------
+
+    @property
+    def nonzeros(self) -> int:
+        """How many weights of the tensor are not zero."""
+        return int(torch.count_nonzero(self.to_tensor().detach()))

@@ -1,0 +1,1 @@
+"""Entropy coders: symbols to bits and back. They know nothing of weights."""

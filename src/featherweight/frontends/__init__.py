@@ -1,0 +1,1 @@
+"""What can be compressed, one kind a file."""

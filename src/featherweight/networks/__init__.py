@@ -1,0 +1,1 @@
+"""The networks the surveys name, small and exact."""

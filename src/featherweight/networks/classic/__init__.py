@@ -1,0 +1,1 @@
+"""LeNet, AlexNet, VGG, ResNet, LSTM."""

@@ -1,0 +1,1 @@
+"""Tensor mathematics: functions, no modules, no state."""

@@ -1,0 +1,1 @@
+"""What a model costs; the unit is in every name."""

@@ -1,0 +1,1 @@
+"""Techniques in order: the plan, the run, the ledger."""

@@ -1,0 +1,1 @@
+"""Executes a compressed model in PyTorch."""

@@ -1,0 +1,1 @@
+"""What changes a model: family / group / technique, as in the survey."""

@@ -1,0 +1,1 @@
+"""Removes single weights."""

@@ -1,0 +1,1 @@
+"""Keeps the weights in fewer numbers."""

@@ -1,0 +1,1 @@
+"""Several weights share one value."""

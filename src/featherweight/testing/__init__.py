@@ -1,0 +1,1 @@
+"""The conformance batteries, shipped, for plug-in authors too."""

@@ -1,0 +1,1 @@
+"""Fine-tuning and evaluation: one loop, and what it respects."""
