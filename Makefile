@@ -1,0 +1,36 @@
+# Thin on purpose: each target is one or two lines that can be typed by hand.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: demo test test-slow check format docs bench
+.NOTPARALLEL:
+
+demo: .venv/.demo         ## compress a real network on real data, open the result, print one table
+	OMP_NUM_THREADS=2 $(BIN)/python examples/00_demo.py
+
+test: .venv/.test         ## the default suite
+	$(BIN)/python -m pytest -n 2
+
+test-slow: .venv/.test    ## what takes long or needs the complete data sets
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/.dev         ## style, types, import contracts, docs
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
+	$(BIN)/python docs/generate.py --check && $(BIN)/mkdocs build --strict --quiet
+
+format: .venv/.dev        ## put everything into the house style
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+docs: .venv/.dev          ## generate the technique pages and build the site into site/
+	$(BIN)/python docs/generate.py && $(BIN)/mkdocs build --strict
+
+bench: .venv/.bench       ## measured results as JSON; needs the complete data sets
+	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/bench_classic.py
+
+# One virtual environment; a stamp for each set of extras, made anew when the requirements change.
+.venv/.%: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	touch $@
