@@ -1,6 +1,6 @@
 """Examples with random access: what every data source gives and every training loop takes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -80,11 +80,11 @@ def as_examples(source: Any, *, where: str = "data") -> Examples:
     """
     source = getattr(source, "dataset", source) if type(source).__name__ == "DataLoader" else source
     examples: Examples
-    if isinstance(source, Examples):
+    if isinstance(source, Examples) and not isinstance(source, Tensor):  # a tensor has a gather() of its own
         examples = source
     elif isinstance(source, tuple | list) and len(source) >= 2 and all(isinstance(part, Tensor) for part in source):
         examples = TensorExamples(source[:-1], source[-1])
-    elif hasattr(source, "__getitem__") and hasattr(source, "__len__"):
+    elif _is_dataset(source):
         examples = DatasetExamples(source)
     else:
         raise DataError(
@@ -96,6 +96,15 @@ def as_examples(source: Any, *, where: str = "data") -> Examples:
     if len(examples) == 0:
         raise DataError("holds no examples", where=where, value=0, fix="Give at least one.")
     return examples
+
+
+def _is_dataset(source: Any) -> bool:
+    """Whether `source` gives items by number. Text, mappings and tensors do too, but not items of (input, target)."""
+    if isinstance(source, str | bytes | Mapping | Tensor):
+        return False
+    if isinstance(source, tuple | list) and any(isinstance(part, Tensor) for part in source):
+        return False
+    return hasattr(source, "__getitem__") and hasattr(source, "__len__")
 
 
 def batches(examples: Examples, size: int, order: Tensor | None = None) -> Iterator[Batch]:
