@@ -58,12 +58,20 @@ class DataError(FeatherweightError):
     exit_code = 66
 
 
+class MissingDataError(DataError):
+    """A data set that is nowhere to be found; the fix says which file to put where."""
+
+
 class TraceError(FeatherweightError):
     """A model whose graph cannot be captured."""
 
 
 class TechniqueError(FeatherweightError):
     """A technique that cannot be applied to this model as asked."""
+
+
+class DivergedError(FeatherweightError):
+    """Training or a model that gives values that are not finite."""
 
 
 class EncodingError(FeatherweightError):
@@ -109,3 +117,9 @@ class InterruptedRunError(FeatherweightError):
     """A run that was stopped by a signal after saving its state; resume continues it."""
 
     exit_code = 130
+
+
+class TerminatedRunError(InterruptedRunError):
+    """A run that SIGTERM stopped after saving its state; resume continues it."""
+
+    exit_code = 143

@@ -9,9 +9,10 @@ group named like the socket.
 import difflib
 import importlib
 import inspect
+import sys
 from collections.abc import Iterable
 from importlib.metadata import entry_points
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
@@ -70,6 +71,25 @@ def load(socket: str, name: str, base: type[T], skip: Iterable[str] = ()) -> typ
 def module_named(name: str) -> ModuleType:
     """Imports a module by its dotted name: the only dynamic import of the house goes through here."""
     return importlib.import_module(name)
+
+
+def module_from_file(path: Path) -> ModuleType:
+    """Runs a Python file of the user's as a module of its own, each time anew.
+
+    Raises: whatever the file raises, and OSError or SyntaxError for a file that cannot be read or parsed.
+    """
+    name = f"_featherweight_file_{path.stem}"
+    spec = spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise UnknownNameError("is no Python file", value=str(path), fix="Name a file that ends in .py.")
+    module = module_from_spec(spec)
+    sys.modules[name] = module  # classes of the file look themselves up there (dataclasses do)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

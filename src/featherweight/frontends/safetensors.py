@@ -1,0 +1,90 @@
+"""A `.safetensors` checkpoint alone: weights without a network, for recipes that need no data.
+
+The task's model holds each tensor by its name and cannot run. What comes out loads back into the user's own model by
+those names.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from featherweight.core.task import Task
+from featherweight.errors import TaskError
+from featherweight.frontends.base import FrontEnd
+
+BUFFER_NAMES = frozenset({"running_mean", "running_var", "num_batches_tracked"})
+"""Last parts of names that are statistics of batch norm by PyTorch's convention: kept as buffers, not as weights."""
+
+
+class Safetensors(FrontEnd):
+    """Reads a checkpoint in the safetensors format; no code of the file is run because it holds none."""
+
+    looks: ClassVar[str] = "weights.safetensors"
+
+    @classmethod
+    def accepts(cls, name: str) -> bool:
+        """Names that end in .safetensors."""
+        return name.endswith(".safetensors")
+
+    def read(self, name: str, settings: Mapping[str, Any], *, seed: int | None = None) -> Task:
+        """A task without data whose model holds the tensors of the file by name; see FrontEnd.read."""
+        path = Path(name)
+        if settings:
+            raise TaskError("a checkpoint takes no arguments", where=name, value=sorted(settings))
+        if not path.is_file():
+            raise TaskError("there is no such file", where="task", value=name, fix="Check the path.")
+        try:
+            tensors = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise TaskError("is no readable safetensors file", where=name, value=str(error)) from error
+        if not tensors:
+            raise TaskError("holds no tensors", where=name, value=0)
+        return Task(model=holder_of(tensors), example=(), name=path.stem)
+
+
+def holder_of(tensors: Mapping[str, Tensor]) -> nn.Module:
+    """A module whose state_dict() has exactly these names and tensors; calling it raises TaskError.
+
+    Floating-point tensors become parameters, others (and batch-norm statistics) buffers. Dots in names make nested
+    modules, so that modules can be found by the names they have in the user's model.
+    """
+    root = _Weights()
+    for name, tensor in tensors.items():
+        *path, leaf = name.split(".")
+        place = root
+        for part in path:
+            place = place.inner(part)
+        place.hold(leaf, tensor)
+    return root.eval()
+
+
+class _Weights(nn.Module):
+    """Holds tensors. Writes into the tables of nn.Module itself: a checkpoint may use names that are also methods."""
+
+    def forward(self, *inputs: Any) -> Tensor:
+        raise TaskError(
+            "a checkpoint alone cannot be run: it holds weights and no network",
+            where="model",
+            value=f"{len(inputs)} inputs",
+            fix="Load the result into your own model by name: featherweight.load(path, into=model).",
+        )
+
+    def inner(self, name: str) -> "_Weights":
+        """The module of this name inside, made where it is not there yet."""
+        found = self._modules.setdefault(name, _Weights())
+        if not isinstance(found, _Weights):
+            raise TaskError("a name is used twice", where="checkpoint", value=name)
+        return found
+
+    def hold(self, name: str, tensor: Tensor) -> None:
+        """Takes the tensor in under this name, as a parameter or a buffer."""
+        if tensor.is_floating_point() and name not in BUFFER_NAMES:
+            differentiable = tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+            self._parameters[name] = nn.Parameter(tensor, requires_grad=differentiable)
+        else:
+            self._buffers[name] = tensor
