@@ -62,11 +62,11 @@ def test_only_the_catalogue_imports_by_name(sources):
 
 def _imports_importlib(source) -> bool:
     """Reading what is installed (importlib.metadata) and files of the package (importlib.resources) imports nothing."""
-    harmless = {"importlib.metadata", "importlib.resources"}
+    harmless = ("importlib.metadata", "importlib.resources")
     return any(
-        module.split(".")[0] == "importlib" and module not in harmless
+        module.split(".")[0] == "importlib" and not module.startswith(harmless)
         for node in source.nodes(ast.Import, ast.ImportFrom)
-        for module in _modules(node)
+        for module in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
     )
 
 
