@@ -1,13 +1,13 @@
 """The interface of a coder: symbols to bits and back."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-Symbols = NDArray[np.uint32]
-"""A stream of symbols, shape (n,), each below the alphabet's size."""
+Symbols = NDArray[np.unsignedinteger[Any]]
+"""A stream of symbols, shape (n,), each below the alphabet's size; decoders give the smallest type that holds them."""
 
 
 class Coder(ABC):
@@ -23,7 +23,8 @@ class Coder(ABC):
     def to_bits(self, symbols: Symbols, alphabet: int) -> bytes:
         """The coded stream, statistics included.
 
-        Raises: EncodingError for a symbol outside 0..alphabet-1 or an alphabet outside 1..2^20.
+        Raises: EncodingError for a symbol outside 0..alphabet-1, an alphabet outside 1..2^20, or a stream that this
+        coder cannot hold (`size` raises it too).
         """
 
     @abstractmethod

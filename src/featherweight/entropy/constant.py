@@ -1,0 +1,51 @@
+"""Constant: one symbol, repeated.
+
+Grammar: for a stream that is not empty and an alphabet of more than one symbol, the symbol as a little-endian number
+in as many bytes as the largest symbol of the alphabet needs. For an empty stream or an alphabet of one symbol: nothing.
+"""
+
+from typing import ClassVar
+
+import numpy as np
+
+from featherweight.entropy.base import Coder, Symbols
+from featherweight.entropy.tables import check_request, check_stream, symbol_type
+from featherweight.errors import EncodingError, FormatError
+
+
+class Constant(Coder):
+    """Holds streams in which all symbols are equal, and empty ones."""
+
+    code: ClassVar[int] = 0
+
+    def to_bits(self, symbols: Symbols, alphabet: int) -> bytes:
+        """See Coder. Raises: EncodingError also for a stream of different symbols."""
+        size = self.size(symbols, alphabet)
+        return int(symbols[0]).to_bytes(size, "little") if size else b""
+
+    def from_bits(self, data: bytes | memoryview, count: int, alphabet: int) -> Symbols:
+        """See Coder. The count is not bounded by the bytes: a reader compares it with its budget before.
+
+        Raises: FormatError (E_COUNT, E_DECODED_SIZE, E_INDEX).
+        """
+        check_request(count, alphabet)
+        size = _size(count, alphabet)
+        if len(data) != size:
+            raise FormatError(
+                "E_DECODED_SIZE", f"the symbol takes {size} bytes", offset=min(size, len(data)), value=len(data)
+            )
+        symbol = int.from_bytes(data, "little")
+        if symbol >= alphabet:
+            raise FormatError("E_INDEX", f"a symbol outside the alphabet of {alphabet}", value=symbol)
+        return np.full(count, symbol, symbol_type(alphabet))
+
+    def size(self, symbols: Symbols, alphabet: int) -> int:
+        """See Coder. Raises: EncodingError also for a stream of different symbols."""
+        check_stream(symbols, alphabet)
+        if len(symbols) and bool((symbols != symbols[0]).any()):
+            raise EncodingError("the symbols are not all equal", value=int(symbols.max()), fix="Use another coder.")
+        return _size(len(symbols), alphabet)
+
+
+def _size(count: int, alphabet: int) -> int:
+    return ((alphabet - 1).bit_length() + 7) // 8 if count else 0

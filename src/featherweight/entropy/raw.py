@@ -1,0 +1,76 @@
+"""Raw bits: every symbol in the same number of bits.
+
+Grammar: `count` numbers of `width` bits each, most significant bit first, then zero bits up to a whole byte.
+`width` is the smallest with 2^width >= alphabet, so 0 for an alphabet of one symbol (no bytes at all).
+"""
+
+from typing import ClassVar
+
+import numpy as np
+
+from featherweight.entropy._bits import BitWriter, check_end
+from featherweight.entropy.base import Coder, Symbols
+from featherweight.entropy.tables import check_request, check_stream, symbol_type
+from featherweight.errors import FormatError
+
+_CHUNK = 1 << 18  # symbols unpacked at a time, a multiple of 8 so that chunks begin at whole bytes
+
+
+class Raw(Coder):
+    """Fixed width, no statistics."""
+
+    code: ClassVar[int] = 1
+
+    def to_bits(self, symbols: Symbols, alphabet: int) -> bytes:
+        """See Coder."""
+        check_stream(symbols, alphabet)
+        width = width_of(alphabet)
+        if width == 8:
+            return symbols.astype(np.uint8).tobytes()
+        writer = BitWriter()
+        writer.put_all(symbols, np.broadcast_to(np.uint8(width), symbols.shape))
+        return writer.finish()
+
+    def from_bits(self, data: bytes | memoryview, count: int, alphabet: int) -> Symbols:
+        """See Coder. Raises: FormatError (E_COUNT, E_DECODED_SIZE, E_PADDING, E_INDEX)."""
+        check_request(count, alphabet)
+        width = width_of(alphabet)
+        if count * width > 8 * len(data):
+            raise FormatError("E_COUNT", f"{count} symbols of {width} bits do not fit in the bytes", value=len(data))
+        check_end(data, count * width)
+        symbols = np.zeros(count, symbol_type(alphabet))
+        if width:
+            _unpack(np.frombuffer(data, np.uint8), width, symbols)
+        if count and int(symbols.max()) >= alphabet:
+            at = int(symbols.argmax())
+            raise FormatError(
+                "E_INDEX",
+                f"a symbol outside the alphabet of {alphabet}",
+                offset=at * width // 8,
+                value=int(symbols[at]),
+            )
+        return symbols
+
+    def size(self, symbols: Symbols, alphabet: int) -> int:
+        """See Coder. O(count), for the check of the symbols."""
+        check_stream(symbols, alphabet)
+        return (len(symbols) * width_of(alphabet) + 7) // 8
+
+
+def width_of(alphabet: int) -> int:
+    """The bits of one symbol: the smallest width with 2^width >= alphabet."""
+    return (alphabet - 1).bit_length()
+
+
+def _unpack(data: np.ndarray, width: int, symbols: Symbols) -> None:
+    """Fills `symbols` (count,) from the bytes `data`."""
+    if width == 8:
+        symbols[:] = data
+        return
+    for start in range(0, len(symbols), _CHUNK):
+        part = symbols[start : start + _CHUNK]
+        first = start * width // 8
+        bits = np.unpackbits(data[first : first + (len(part) * width + 7) // 8], count=len(part) * width)
+        for plane in bits.reshape(len(part), width).T:
+            np.left_shift(part, 1, out=part)
+            np.bitwise_or(part, plane, out=part)

@@ -1,0 +1,96 @@
+"""Statistics of symbols: histograms and optimal code lengths; checks that all coders share."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherweight.entropy.base import Symbols
+from featherweight.errors import EncodingError, FormatError
+
+MAX_ALPHABET = 1 << 20
+
+Counts = NDArray[np.int64]
+"""How often each symbol occurs, shape (alphabet,)."""
+
+Lengths = NDArray[np.uint8]
+"""Length in bits of each symbol's code, shape (alphabet,); 0 for a symbol that does not occur."""
+
+
+def check_stream(symbols: Symbols, alphabet: int) -> None:
+    """Checks that a stream may be coded at all.
+
+    Raises: EncodingError for an alphabet outside 1..2^20, a shape that is not (n,), a type that is no unsigned integer,
+    or a symbol outside the alphabet.
+    """
+    if not 1 <= alphabet <= MAX_ALPHABET:
+        raise EncodingError(f"an alphabet has 1 to {MAX_ALPHABET} symbols", value=alphabet)
+    if symbols.ndim != 1 or symbols.dtype.kind != "u":
+        raise EncodingError(
+            "symbols must be a flat array of unsigned integers", value=f"{symbols.dtype}, shape {symbols.shape}"
+        )
+    if len(symbols) and int(symbols.max()) >= alphabet:
+        raise EncodingError(f"a symbol lies outside the alphabet of {alphabet}", value=int(symbols.max()))
+
+
+def check_request(count: int, alphabet: int) -> None:
+    """Checks what a reader asks of a decoder.
+
+    Raises: FormatError (E_COUNT) for a negative count or an alphabet outside 1..2^20.
+    """
+    if count < 0 or not 1 <= alphabet <= MAX_ALPHABET:
+        raise FormatError("E_COUNT", f"a stream has 0 or more of 1 to {MAX_ALPHABET} symbols", value=(count, alphabet))
+
+
+def symbol_type(alphabet: int) -> np.dtype[np.unsignedinteger]:
+    """The smallest unsigned type that holds the symbols of an alphabet."""
+    return np.min_scalar_type(max(alphabet - 1, 0))
+
+
+def histogram(symbols: Symbols, alphabet: int) -> Counts:
+    """How often each symbol occurs, shape (alphabet,). Memory beyond the result is bounded."""
+    counts = np.zeros(alphabet, np.int64)
+    for start in range(0, len(symbols), 1 << 20):  # bincount makes an int64 copy of what it is given
+        counts += np.bincount(symbols[start : start + (1 << 20)], minlength=alphabet)
+    return counts
+
+
+def entropy_bits(counts: Counts) -> float:
+    """The entropy of the whole stream in bits: count times Shannon's entropy of one symbol."""
+    used = counts[counts > 0].astype(np.float64)
+    return float((used * np.log2(used.sum() / used)).sum())
+
+
+def code_lengths(counts: Counts, limit: int) -> Lengths:
+    """The lengths of a prefix code that is optimal among those with no length above `limit` (package-merge).
+
+    Symbols are taken in order of (count, symbol), and of a single symbol and a package of equal count the symbol
+    comes first: this fixes one code where several are optimal. Lawrence L. Larmore and Daniel S. Hirschberg, "A fast
+    algorithm for optimal length-limited Huffman codes", 1990.
+
+    Raises: EncodingError when fewer than 2 or more than 2^limit symbols occur.
+    """
+    used = np.flatnonzero(counts)
+    if not 2 <= len(used) <= 1 << limit:
+        raise EncodingError(f"a prefix code of at most {limit} bits has 2 to {1 << limit} symbols", value=len(used))
+    used = used[np.argsort(counts[used], kind="stable")]
+    singles = counts[used].astype(np.int64)
+    is_single = [np.ones(len(used), dtype=bool)]
+    level = singles
+    for _ in range(limit - 1):
+        pairs = len(level) // 2
+        packages = level[: 2 * pairs : 2] + level[1 : 2 * pairs : 2]
+        merged = np.concatenate([singles, packages])
+        order = np.argsort(merged, kind="stable")
+        level = merged[order]
+        is_single.append(order < len(used))
+    return _unpack(is_single, used, len(counts))
+
+
+def _unpack(is_single: list[NDArray[np.bool_]], used: NDArray[np.int64], alphabet: int) -> Lengths:
+    """Code length = in how many levels the symbol is among the 2n - 2 cheapest or in a package of theirs."""
+    lengths = np.zeros(alphabet, np.uint8)
+    taken = 2 * len(used) - 2
+    for level in reversed(is_single):
+        singles = int(np.count_nonzero(level[:taken]))
+        lengths[used[:singles]] += 1
+        taken = 2 * (taken - singles)
+    return lengths
