@@ -128,6 +128,33 @@ def test_every_file_of_the_house_that_is_a_technique_loads():
         assert issubclass(catalog.load(SOCKET, name, Technique), Technique)
 
 
+def test_a_file_of_the_user_is_run_anew_each_time(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("from dataclasses import dataclass\n@dataclass\nclass Point:\n    x: 'int' = 1\n")
+    first = catalog.module_from_file(file)
+    file.write_text("answer = 42\n")
+    assert first.Point().x == 1
+    assert catalog.module_from_file(file).answer == 42
+
+
+@pytest.mark.parametrize(("text", "kind"), [("1 / 0\n", ZeroDivisionError), ("def f(:\n", SyntaxError)])
+def test_a_file_of_the_user_that_fails_is_not_kept(tmp_path, text, kind):
+    file = tmp_path / "failing.py"
+    file.write_text(text)
+    with pytest.raises(kind):
+        catalog.module_from_file(file)
+    assert not any("failing" in name for name in sys.modules)
+
+
+def test_a_file_of_the_user_must_be_python(tmp_path):
+    (tmp_path / "notes.txt").write_text("answer = 42\n")
+    with pytest.raises(UnknownNameError, match="no Python file") as caught:
+        catalog.module_from_file(tmp_path / "notes.txt")
+    assert caught.value.value.endswith("notes.txt")
+    with pytest.raises(FileNotFoundError):
+        catalog.module_from_file(tmp_path / "missing.py")
+
+
 def test_unknown_names_are_usage_errors():
     assert issubclass(UnknownNameError, FeatherweightError)
     assert UnknownNameError.exit_code == 2

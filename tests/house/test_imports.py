@@ -16,6 +16,8 @@ SOCKETS = {
     "featherweight.techniques": (),
     "featherweight.entropy": ("tables",),
     "featherweight.encodings": ("attach", "payload"),
+    "featherweight.data.sources": (),
+    "featherweight.frontends": ("resolve",),
 }
 
 
