@@ -59,17 +59,15 @@ def keep_above_std(weight: Tensor, mask: Tensor, quality: float) -> Tensor:
 
 
 def lamp_scores(weight: Tensor) -> Tensor:
-    """Layer-adaptive magnitudes: w^2 over the sum of all squares in the tensor that are not smaller. Same shape.
+    """Layer-adaptive magnitudes: w^2 over the sum of all squares in the tensor that are not smaller.
 
-    Comparable between layers of any scale; the largest weight of every tensor scores 1, so that no layer dies before
-    the others. Lee et al. 2021 (ICLR, "Layer-adaptive sparsity for the magnitude-based pruning"), equation 4.
+    Given in ascending order, shape (n,), float64; pruning by score is pruning by magnitude within a tensor. The scores
+    are comparable between layers of any scale, and the largest weight of every tensor scores 1, so that no layer dies
+    before the others. Lee et al. 2021 (ICLR, "Layer-adaptive sparsity for the magnitude-based pruning"), equation 4.
     """
-    squares = weight.detach().to(torch.float64).square().flatten()
-    order = torch.argsort(squares, descending=True, stable=True)
-    ranked = squares[order]
-    scores = torch.empty_like(ranked)
-    scores[order] = ranked / torch.cumsum(ranked, 0).clamp(min=torch.finfo(torch.float64).tiny)
-    return scores.reshape(weight.shape)
+    ascending = np.sort(_joined([weight.abs()])).astype(np.float64) ** 2
+    not_smaller = np.cumsum(ascending[::-1])[::-1]
+    return torch.from_numpy(ascending / np.maximum(not_smaller, np.finfo(np.float64).tiny))
 
 
 def _joined(scores: Sequence[Tensor]) -> Scores:

@@ -1,0 +1,111 @@
+"""What pruning, sharing and rounding make of the encoding that a tensor already has, so that they combine."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from featherweight.encodings.base import Encoding
+from featherweight.encodings.codebook import Codebook
+from featherweight.encodings.dense import Dense
+from featherweight.encodings.sparse import Sparse
+from featherweight.errors import TechniqueError
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """What is kept of a tensor: where (None: everywhere) and as which values.
+
+    `values` has the shape of the tensor, or (n,) in row-major order when there is a mask. `stored` is the precision
+    of the values in the file.
+    """
+
+    mask: Tensor | None
+    values: Tensor
+    stored: torch.dtype
+
+
+def mask_of(encoding: Encoding | None, weight: Tensor) -> Tensor:
+    """The bool mask (shape of the weight) of the weights that are not pruned."""
+    if isinstance(encoding, Sparse):
+        return encoding.mask
+    return torch.ones(weight.shape, dtype=torch.bool, device=weight.device)
+
+
+def survivors_of(name: str, encoding: Encoding | None, weight: Tensor) -> Survivors:
+    """The values that the weight keeps under its encoding, whatever shared or rounded them.
+
+    Raises: TechniqueError for an encoding that keeps something else than values.
+    """
+    weight = weight.detach()
+    if isinstance(encoding, Sparse):
+        return Survivors(encoding.mask, weight[encoding.mask], _stored(name, encoding.inner))
+    return Survivors(None, weight, weight.dtype if encoding is None else _stored(name, encoding))
+
+
+def pruned(name: str, encoding: Encoding | None, weight: Tensor, mask: Tensor) -> Sparse:
+    """The weight under the mask as well (True: kept); values that were shared or rounded stay so.
+
+    Raises: TechniqueError for an encoding that cannot be taken apart by position.
+    """
+    if encoding is None:
+        return Sparse.of(weight.detach(), mask)
+    if isinstance(encoding, Sparse):
+        both = mask & encoding.mask
+        return Sparse(both, _part(name, encoding.inner, both[encoding.mask]))
+    return Sparse(mask, _part(name, encoding, mask))
+
+
+def shared(survivors: Survivors, indices: Tensor, centroids: Tensor) -> Encoding:
+    """The survivors as indices into centroids (shape (k,)); centroids that nothing uses or that are equal are merged.
+
+    `indices` has the shape of `survivors.values`.
+    """
+    used = torch.bincount(indices.flatten().long(), minlength=len(centroids)) > 0
+    merged, place = torch.unique(centroids[used], return_inverse=True)
+    moved = torch.zeros(len(centroids), dtype=torch.long, device=indices.device)
+    moved[used] = place
+    codebook = Codebook(moved[indices.long()], Dense(merged, survivors.stored))
+    return codebook if survivors.mask is None else Sparse(survivors.mask, codebook)
+
+
+def narrowed(name: str, encoding: Encoding | None, weight: Tensor, stored: torch.dtype) -> Encoding:
+    """The same structure with its free values (weights, survivors, centroids) kept in `stored`.
+
+    Raises: TechniqueError for an encoding whose values cannot be reached.
+    """
+    if encoding is None:
+        return Dense(weight.detach().clone(), stored)
+    if isinstance(encoding, Sparse):
+        return Sparse(encoding.mask, narrowed(name, encoding.inner, weight, stored))
+    if isinstance(encoding, Codebook):
+        return Codebook(encoding.indices, Dense(encoding.centroids.to_tensor().detach(), stored))
+    if isinstance(encoding, Dense):
+        return Dense(encoding.to_tensor().detach(), stored)
+    raise _unknown(name, encoding)
+
+
+def _part(name: str, encoding: Encoding, kept: Tensor) -> Encoding:
+    """The elements of an encoding where `kept` (bool, its shape) is True, as an encoding of shape (n,)."""
+    if isinstance(encoding, Dense):
+        return Dense(encoding.to_tensor().detach()[kept], encoding.stored)
+    if isinstance(encoding, Codebook):
+        return Codebook(encoding.indices[kept], encoding.centroids)
+    raise _unknown(name, encoding)
+
+
+def _stored(name: str, encoding: Encoding) -> torch.dtype:
+    if isinstance(encoding, Dense):
+        return encoding.stored
+    if isinstance(encoding, Codebook):
+        return _stored(name, encoding.centroids)
+    raise _unknown(name, encoding)
+
+
+def _unknown(name: str, encoding: Encoding) -> TechniqueError:
+    return TechniqueError(
+        "cannot be combined with the way this tensor is kept already",
+        where=name,
+        value=type(encoding).__name__,
+        fix="Leave the tensor out with a pattern, or put this step first.",
+    )

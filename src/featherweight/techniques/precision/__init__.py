@@ -1,0 +1,1 @@
+"""Keeps the numbers themselves in fewer bits."""

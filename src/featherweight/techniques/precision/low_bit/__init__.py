@@ -1,0 +1,1 @@
+"""Few bits a number, whatever the grid."""
