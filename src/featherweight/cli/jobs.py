@@ -1,0 +1,165 @@
+"""What `compress` and `resume` share: the order as it was given, kept in the run directory, and its execution."""
+
+import json as json_text
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featherweight.cli import summary
+from featherweight.cli.late import Late
+from featherweight.cli.output import check_source, check_target, news
+from featherweight.cli.progress import shown, waiting
+from featherweight.core import atomic
+from featherweight.errors import FeatherweightError, UsageError
+
+if TYPE_CHECKING:
+    from featherweight.core.task import Task
+    from featherweight.frontends import resolve
+    from featherweight.profiling import profile as profiling
+    from featherweight.recipes import plan as plans
+    from featherweight.recipes import recipe as recipes
+    from featherweight.recipes import result as results
+    from featherweight.recipes import run as runs
+    from featherweight.training import context as contexts
+else:
+    contexts = Late("featherweight.training.context")
+    plans = Late("featherweight.recipes.plan")
+    profiling = Late("featherweight.profiling.profile")
+    recipes = Late("featherweight.recipes.recipe")
+    resolve = Late("featherweight.frontends.resolve")
+    results = Late("featherweight.recipes.result")
+    runs = Late("featherweight.recipes.run")
+
+ORDER = "order.json"
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One call of `compress`: what, by which recipe (name, file or YAML text), to where."""
+
+    task: str
+    recipe: str
+    output: Path
+    seed: int = 0
+    device: str = "cpu"
+    max_drop: float | None = None
+    extras: bool = True
+
+    def settled(self, recipe: "recipes.Recipe") -> "Job":
+        """The same job, independent of the working directory and of later edits of the recipe's file."""
+        file, colon, name = self.task.rpartition(":") if ".py:" in self.task else (self.task, "", "")
+        task = f"{Path(file).resolve()}{colon}{name}"
+        return replace(self, task=task, recipe=recipe.to_yaml(), output=self.output.resolve(), max_drop=None)
+
+    def to_json(self) -> str:
+        """The job as it is kept in a run directory."""
+        return json_text.dumps(asdict(self) | {"output": str(self.output)}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: Path) -> "Job":
+        """The job that `to_json` wrote. Raises: UsageError for anything else."""
+        try:
+            values = json_text.loads(text)
+            known = {field.name for field in fields(cls)}
+            job = cls(**{**values, "output": Path(values["output"])}) if set(values) <= known else None
+        except (ValueError, TypeError, KeyError) as error:
+            raise UsageError(f"the order is damaged: {error}", where=str(where), fix="Run `compress` again.") from error
+        if job is None:
+            raise UsageError("the order has unknown entries", where=str(where), fix="Run `compress` again.")
+        return job
+
+
+def plan(job: Job, *, json: bool) -> None:
+    """Checks task, recipe, device and target, and prints what `start` would do; writes nothing."""
+    with waiting("checking", quiet=json):
+        recipe, task = _prepared(job)
+        model = task.build()
+        context = contexts.TaskContext(task, seed=job.seed, device=job.device)
+        context.check(model)
+        steps = plans.plan(recipe, model)
+        totals = profiling.profile(model, context.example).summary()
+    summary.plan(summary.Plan(job.output, job.seed, recipe, task, steps, totals), json=json)
+
+
+def start(job: Job, run_dir: Path | None, *, json: bool) -> None:
+    """Runs a job from its beginning, or from where the same job was stopped in `run_dir`."""
+    with waiting("checking", quiet=json):
+        recipe, task = _prepared(job)
+    directory = _made(run_dir, f"{task.name}-{recipe.name}")
+    order = job.settled(recipe).to_json()
+    kept = directory / ORDER
+    if kept.exists() and kept.read_text(encoding="utf-8") != order:
+        raise UsageError(
+            "this directory holds another run",
+            where=str(directory),
+            fix=f"Go on with that one by `featherweight resume {directory}`, or name another directory.",
+        )
+    atomic.write_atomically(kept, order)
+    _run(job, recipe, task, directory, json=json)
+
+
+def resume(directory: Path, *, json: bool) -> None:
+    """Goes on with the job whose order lies in `directory`."""
+    check_source(directory, what="run directory", directory=True)
+    kept = check_source(directory / ORDER, what="order of a run")
+    job = Job.from_json(kept.read_text(encoding="utf-8"), kept)
+    with waiting("checking", quiet=json):
+        recipe, task = _prepared(job)
+    _run(job, recipe, task, directory, json=json)
+
+
+def _prepared(job: Job) -> tuple["recipes.Recipe", "Task"]:
+    """Recipe and task, both checked, the cheap checks first."""
+    check_target(job.output)
+    recipe = recipes.Recipe.read(job.recipe)
+    if job.max_drop is not None:
+        recipe = replace(recipe, max_drop=job.max_drop)
+    return recipe, resolve.read_task(job.task, seed=job.seed)
+
+
+def _made(run_dir: Path | None, name: str) -> Path:
+    """The run directory: the one asked for, or the next free number under runs/."""
+    with atomic.storage_errors(run_dir or RUNS):
+        if run_dir is not None:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            return run_dir
+        RUNS.mkdir(exist_ok=True)
+        stem = "".join(char if char.isalnum() or char in "._+-" else "_" for char in name)
+        for number in range(1, 1_000_000):
+            directory = RUNS / f"{stem}-{number:03d}"
+            try:
+                directory.mkdir()
+            except FileExistsError:
+                continue
+            return directory
+    raise UsageError("too many runs of this name", where=str(RUNS), value=name, fix="Name one with --run-dir.")
+
+
+def _run(job: Job, recipe: "recipes.Recipe", task: "Task", directory: Path, *, json: bool) -> None:
+    with shown(quiet=json) as progress, _resumable(directory):
+        context = contexts.TaskContext(task, seed=job.seed, device=job.device, progress=progress)
+        result = runs.compress(task.build(), recipe, context, run_dir=directory)
+        report = results.save(result, job.output, extras=job.extras)
+    summary.done(summary.Done(job.output, directory, job.seed, result, report), json=json)
+
+
+@contextmanager
+def _resumable(directory: Path) -> Iterator[None]:
+    """Says how to go on when the run is stopped by a signal."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        news(_advice(directory))
+        raise
+    except FeatherweightError as error:
+        if error.exit_code > 128:  # stopped by a signal, state saved
+            error.fix = ""
+            error.args = (f"stopped, everything so far is kept. {_advice(directory)}",)
+        raise
+
+
+def _advice(directory: Path) -> str:
+    return f"Go on with: featherweight resume {directory}"
