@@ -73,9 +73,9 @@ def _guarded(action: Callable[[], T], what: str, file: Path) -> T:
     """Runs the user's code: our own errors pass, anything else becomes one line that names the line of the file."""
     try:
         return action()
-    except FeatherweightError:
+    except (FeatherweightError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # a file that exits is an error too
         line = _line_in(error, file)
         reason = f"{type(error).__name__}: {error}".rstrip(": ")
         raise TaskError(

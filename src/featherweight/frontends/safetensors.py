@@ -64,13 +64,16 @@ def holder_of(tensors: Mapping[str, Tensor]) -> nn.Module:
 
 
 class _Weights(nn.Module):
-    """Holds tensors. Writes into the tables of nn.Module itself: a checkpoint may use names that are also methods."""
+    """Holds tensors and has no forward: that is how others see that there is nothing to run.
 
-    def forward(self, *inputs: Any) -> Tensor:
+    Writes into the tables of nn.Module itself, because a checkpoint may use names that are also methods.
+    """
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
         raise TaskError(
             "a checkpoint alone cannot be run: it holds weights and no network",
             where="model",
-            value=f"{len(inputs)} inputs",
+            value=f"called with {len(inputs) + len(named)} inputs",
             fix="Load the result into your own model by name: featherweight.load(path, into=model).",
         )
 

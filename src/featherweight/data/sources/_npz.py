@@ -1,6 +1,7 @@
 """Arrays of an .npz file as parts: `x_train`, `y_train`, `x_test`, ... or JPEG streams. Never unpickles."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,9 +32,9 @@ def read_npz(path: Path) -> dict[str, Part]:
     Raises: DataError when the file is unreadable, holds Python objects, or has no arrays of these names.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays: Arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, TypeError) as error:
         raise DataError("is no readable .npz file of plain arrays", where=str(path), value=str(error)) from error
     parts = {split: part for split in SPLITS if (part := _part(arrays, f"_{split}", path)) is not None}
     whole = _part(arrays, "", path)
