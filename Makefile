@@ -19,7 +19,7 @@ test-slow: .venv/.test    ## what takes long or needs the complete data sets
 
 check: .venv/.dev         ## style, types, import contracts, docs
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
-	$(BIN)/python docs/generate.py --check && $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict --quiet
 
 format: .venv/.dev        ## put everything into the house style
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
