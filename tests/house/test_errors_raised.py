@@ -18,6 +18,7 @@ PROTOCOL = {
     "IndexError": {"__getitem__"},
     "KeyboardInterrupt": None,
     "StopIteration": {"__next__"},
+    "ConstructorError": {"construct_mapping"},  # of a YAML loader: the error that its parser catches
 }
 
 

@@ -72,6 +72,10 @@ def _imports_importlib(source) -> bool:
     )
 
 
+LEAVES = {"featherweight.encodings.dense"}
+"""Nested encodings end in plain values: `dense` is the ground of its room, and imports no other entry itself."""
+
+
 @pytest.mark.parametrize("socket", SOCKETS)
 def test_implementations_of_a_socket_are_strangers(sources, socket):
     """What several of them need sits beside them in a file that begins with `_`, or goes down a floor."""
@@ -84,7 +88,7 @@ def test_implementations_of_a_socket_are_strangers(sources, socket):
         if _dotted(source.name) in entries
         for node in source.nodes(ast.Import, ast.ImportFrom)
         for module in _modules(node)
-        if module in entries and module != _dotted(source.name)
+        if module in entries - LEAVES and module != _dotted(source.name)
     ]
     assert found == []
 

@@ -67,7 +67,9 @@ def kmeans(
         return Clusters(nothing, torch.zeros(values.shape, dtype=torch.uint8), 0.0, (0.0,))
     sums = _Sorted(np.sort(flat))
     if not (np.isfinite(sums.values[0]) and np.isfinite(sums.values[-1])):
-        raise EncodingError("cannot cluster values that are not finite", fix="Retrain or repair the weights first.")
+        bad = flat[~np.isfinite(flat)][0]
+        fix = "Retrain or repair the weights first."
+        raise EncodingError("cannot cluster values that are not finite", value=float(bad), fix=fix)
     distinct = _distinct(sums.values, clusters)
     if distinct is not None:
         return _finished(values, distinct, (0.0,))

@@ -23,7 +23,8 @@ def optimizer_of(model: nn.Module, training: Training, settings: Finetuning) -> 
     _check(name, settings, decay)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
-        raise ConfigError("the model has no trainable parameter", fix="Set requires_grad on what is to be trained.")
+        fix = "Set requires_grad on what is to be trained."
+        raise ConfigError("the model has no trainable parameter", where=type(model).__name__, fix=fix)
     fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
     rate = settings.learning_rate
     if name == "sgd":
