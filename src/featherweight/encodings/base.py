@@ -25,7 +25,8 @@ class StreamSpec:
 class Packed:
     """An encoding as the container keeps it: a few unsigned integers, streams of symbols, nested encodings.
 
-    A reader knows shape and `fields` first; from them `Encoding.layout` says what streams and children follow.
+    A reader knows shape and `fields` first; from them `Encoding.layout` says what streams and children follow. The
+    first field is the form: `Encoding.pack` gives the same again when told its number.
     """
 
     fields: tuple[int, ...]
@@ -35,10 +36,11 @@ class Packed:
 
 @dataclass(frozen=True)
 class Layout:
-    """What follows the fields of an encoding: its streams, and the shapes and dtypes of its children."""
+    """What follows the fields of an encoding: its streams, and the shapes of its children."""
 
     streams: tuple[StreamSpec, ...]
     children: tuple[Shape, ...]
+    itemsize: int = 0  # bytes of one weight of `to_tensor()`; 0: the same as those of the last child
 
 
 class Encoding(ABC):
@@ -88,9 +90,20 @@ class Encoding(ABC):
 
     # file --------------------------------------------------------------------------------------------------------
 
+    def forms(self) -> Sequence[int]:
+        """The forms that may be the smallest, likeliest first; a writer measures them and keeps the smallest.
+
+        Forms differ in fields and streams; the children are the same in all.
+        """
+        return (self.pack().fields[0],)
+
     @abstractmethod
-    def pack(self) -> Packed:
-        """Fields, streams and children for the file, in the smallest of the forms this encoding has."""
+    def pack(self, form: int | None = None) -> Packed:
+        """Fields, streams and children for the file, in the given form (a number that begins `Packed.fields`).
+
+        None takes the form that is likely to be the smallest. Raises: EncodingError for a form that this tensor does
+        not have, or for values that the file cannot hold.
+        """
 
     @classmethod
     @abstractmethod
@@ -107,6 +120,16 @@ class Encoding(ABC):
 
         Raises: FormatError for streams that `pack` cannot have given.
         """
+
+    @property
+    def finite(self) -> bool:
+        """Whether all stored values are numbers: no NaN and no infinity, used or not."""
+        return bool(torch.isfinite(self.to_tensor().detach()).all())
+
+    @classmethod
+    def describe(cls, fields: Sequence[int]) -> str:
+        """A few words for a table: the kind and what matters of `fields`, which `layout` has accepted."""
+        return cls.__name__.lower()
 
     # figures -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,213 @@
+"""Dense: every weight on its own, in a number type that may be narrower than the one it is used in.
+
+In the file: one field, `stored + 16 * planes + 32 * values`, with the numbers of `_TYPES` for the type in the file and
+the type in use. Then the values in row-major order, little-endian, as symbols of an alphabet of 256: one stream of all
+bytes (planes = 0), or one stream for each byte of a value, lowest first (planes = 1; the highest byte holds sign and
+exponent and codes well alone). Booleans are one stream of symbols of an alphabet of 2, planes = 0. Integers are stored
+in the first of uint8, int8, int16, int32, int64 that holds them all and lies within the range of the type in use.
+"""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from featherweight.encodings.base import Encoding, Layout, Packed, Shape, StreamSpec
+from featherweight.errors import EncodingError, FormatError
+
+_TYPES = (
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.float64,
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+    torch.bool,
+    torch.float8_e4m3fn,
+    torch.float8_e5m2,
+)  # the place is the number in the file: never reorder
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_PLANES, _VALUES = 16, 32
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Encoding):
+    """All values of a tensor (any shape), kept in the type `stored`, used in their own type.
+
+    `values` is not copied: nothing else may write to it. `stored` is a floating type not wider than the values' for
+    floating values (default: the values' own); integers and booleans are always kept exactly.
+
+    Raises: EncodingError for types that do not go together.
+    """
+
+    values: Tensor
+    stored: torch.dtype | None = None  # never None once it is made
+
+    code: ClassVar[int] = 0
+    field_count: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        stored = self.values.dtype if self.stored is None else self.stored
+        if self.values.dtype in _INTEGERS and stored in _INTEGERS:
+            stored = self.values.dtype
+        if not _go_together(self.values.dtype, stored):
+            raise EncodingError(
+                f"values of {self.values.dtype} cannot be stored as this type",
+                value=stored,
+                fix="Use the values' own type, or a narrower floating one for floating values.",
+            )
+        object.__setattr__(self, "stored", stored)
+
+    @property
+    def shape(self) -> Shape:
+        """See Encoding."""
+        return tuple(self.values.shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """See Encoding."""
+        return self.values.dtype
+
+    def to_tensor(self) -> Tensor:
+        """The values, rounded to the stored type; in their own type."""
+        return self.values if self._exact else self.values.to(self.stored).to(self.values.dtype)
+
+    def gradient(self, gradient: Tensor) -> Tensor:
+        """The gradient itself: every value is free."""
+        return gradient
+
+    def project(self, weight: Tensor) -> Tensor:
+        """The weight itself. Rounding happens when it is stored: rounding after each step would lose small steps."""
+        return weight
+
+    def updated(self, weight: Tensor) -> "Dense":
+        """A copy of `weight`, stored in the same type."""
+        return Dense(weight.detach().clone(), self.stored)
+
+    def state(self) -> dict[str, Tensor]:
+        """The values."""
+        return {"values": self.values.detach()}
+
+    def restored(self, state: Mapping[str, Tensor]) -> "Dense":
+        """The values in `state`, stored in the same type."""
+        return Dense(state["values"], self.stored)
+
+    @property
+    def finite(self) -> bool:
+        """See Encoding."""
+        return bool(torch.isfinite(self.values.detach()).all())
+
+    def forms(self) -> Sequence[int]:
+        """All bytes in one stream, or one stream for each byte of a value."""
+        stored = self._narrowest()
+        whole = _TYPES.index(stored) + _VALUES * _TYPES.index(self.dtype)
+        return (whole,) if stored.itemsize == 1 else (whole, whole + _PLANES)
+
+    def pack(self, form: int | None = None) -> Packed:
+        """See Encoding. Raises: EncodingError also for a value that is too large for the stored type."""
+        kind = self.forms()[0] if form is None else form
+        try:
+            values, stored, planes = _parsed(kind)
+        except FormatError as error:
+            raise EncodingError("there is no such form", value=kind) from error
+        if values != self.dtype or (stored not in _INTEGERS and stored != self.stored):
+            raise EncodingError("the values are not of the types of this form", value=kind)
+        raw = self._bytes(stored)
+        if stored == torch.bool or not planes:
+            return Packed((kind,), (raw.reshape(-1),), ())
+        return Packed((kind,), tuple(np.ascontiguousarray(plane) for plane in raw.T), ())
+
+    @classmethod
+    def layout(cls, shape: Shape, fields: Sequence[int]) -> Layout:
+        """See Encoding. Raises: FormatError (E_VERSION)."""
+        values, stored, planes = _parsed(fields[0])
+        count = math.prod(shape)
+        if stored == torch.bool:
+            return Layout((StreamSpec(count, 2),), (), 1)
+        if planes:
+            return Layout((StreamSpec(count, 256),) * stored.itemsize, (), values.itemsize)
+        return Layout((StreamSpec(count * stored.itemsize, 256),), (), values.itemsize)
+
+    @classmethod
+    def unpack(cls, shape: Shape, packed: Packed) -> "Dense":
+        """See Encoding. Raises: FormatError (E_VERSION, E_NONFINITE)."""
+        values, stored, planes = _parsed(packed.fields[0])
+        columns = packed.streams if planes else (packed.streams[0].reshape(-1, stored.itemsize),)
+        raw = np.stack(columns, axis=1) if planes else columns[0].astype(np.uint8)
+        raw = raw[:, ::-1] if sys.byteorder == "big" else raw
+        kept = torch.from_numpy(np.array(raw, order="C")).reshape(-1).view(stored)
+        used = kept.to(values).reshape(shape)
+        if values != stored and stored.is_floating_point:
+            _check_kept(used.reshape(-1), kept)
+        return cls(used, stored)
+
+    @classmethod
+    def describe(cls, fields: Sequence[int]) -> str:
+        """See Encoding: the type in the file."""
+        return f"dense {str(_parsed(fields[0])[1]).removeprefix('torch.')}"
+
+    @property
+    def _exact(self) -> bool:
+        return self.stored == self.values.dtype
+
+    def _narrowest(self) -> torch.dtype:
+        """The type in the file: for integers the first that holds them all."""
+        if self.dtype not in _INTEGERS:
+            return self.stored or self.dtype
+        low, high = (0, 0) if self.values.numel() == 0 else (int(item) for item in self.values.aminmax())
+        fitting = (item for item in _INTEGERS if _go_together(self.dtype, item))
+        return next(item for item in fitting if torch.iinfo(item).min <= low and high <= torch.iinfo(item).max)
+
+    def _bytes(self, stored: torch.dtype) -> NDArray[np.uint8]:
+        """The stored values as bytes, shape (numel, itemsize), lowest byte first."""
+        values = self.values.detach().cpu().reshape(-1)
+        kept = values.to(stored).contiguous()
+        if stored.is_floating_point and not self._exact:
+            lost = torch.isfinite(values) & ~torch.isfinite(kept.to(values.dtype))
+            if bool(lost.any()):
+                raise EncodingError(
+                    f"too large for {stored}", value=float(values[lost][0]), fix="Store it in a wider type."
+                )
+        elif not stored.is_floating_point and not torch.equal(kept.to(values.dtype), values):
+            raise EncodingError("an integer is too large for the type of this form", value=str(stored))
+        raw = kept.view(torch.uint8).numpy().reshape(-1, stored.itemsize)
+        return raw[:, ::-1] if sys.byteorder == "big" else raw
+
+
+def _go_together(values: torch.dtype, stored: torch.dtype) -> bool:
+    """Whether every number of the type `stored` is one of the type `values`."""
+    if values not in _TYPES or stored not in _TYPES:
+        return False
+    if values == stored:
+        return True
+    if values in _INTEGERS and stored in _INTEGERS:
+        outer, inner = torch.iinfo(values), torch.iinfo(stored)
+        return outer.min <= inner.min and inner.max <= outer.max
+    return values.is_floating_point and stored.is_floating_point and stored.itemsize < values.itemsize
+
+
+def _parsed(kind: int) -> tuple[torch.dtype, torch.dtype, bool]:
+    """Type in use, type in the file, and whether each byte has its own stream."""
+    stored, planes, values = kind % _PLANES, kind // _PLANES % 2, kind // _VALUES
+    if stored >= len(_TYPES) or values >= len(_TYPES) or not _go_together(_TYPES[values], _TYPES[stored]):
+        raise FormatError("E_VERSION", "a number type that this version does not know", value=kind)
+    if planes and _TYPES[stored].itemsize == 1:
+        raise FormatError("E_VERSION", "values of one byte have no planes", value=kind)
+    return _TYPES[values], _TYPES[stored], bool(planes)
+
+
+def _check_kept(used: Tensor, kept: Tensor) -> None:
+    """Checks that storing again gives the same bits, which for some NaN it does not."""
+    strange = torch.isnan(used)
+    again = used[strange].to(kept.dtype).view(torch.uint8)
+    if not torch.equal(again, kept[strange].view(torch.uint8)):
+        raise FormatError("E_NONFINITE", "a NaN of a kind that no writer stores")

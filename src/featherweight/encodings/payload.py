@@ -1,0 +1,239 @@
+"""An encoding as bytes: a flat list of unsigned numbers (the spec) and one string of bytes (the payload), and back.
+
+    node    = code, fields..., stream*, node*
+    stream  = number of the coder, bytes it takes
+
+`code` is the encoding's number; it says how many fields there are. Shape and fields say how many streams and children
+follow and of what size (`Encoding.layout`). The payload is the streams, one after the other, in the order of the spec.
+
+A writer measures the forms that an encoding has and, for each stream, the coders it may use, and keeps what takes the
+fewest bytes, numbers of the spec included; of equals the earlier form and the smaller coder number. So the bytes are a
+pure function of content and coders: writing again what was read gives the same bytes. A reader does not demand the
+smallest: other choices decode to the same content, and `encode(..., like=spec)` repeats them byte for byte.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from featherweight.encodings._spec import MAX_DEPTH, Node, parse
+from featherweight.encodings._spec import coders as all_coders
+from featherweight.encodings.base import Encoding, Packed, Shape
+from featherweight.entropy.base import Coder, Symbols
+from featherweight.entropy.tables import symbol_type
+from featherweight.errors import EncodingError, FormatError
+
+_ALWAYS = (0, 1)  # constant and raw cost nothing in a reader, and together hold every stream
+
+
+@dataclass(frozen=True)
+class Payload:
+    """The numbers that describe an encoding and the bytes that they describe."""
+
+    spec: tuple[int, ...]
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a spec promises, found without reading a byte of the payload."""
+
+    length: int  # bytes of the payload
+    decoded_bytes: int  # of the tensor that `to_tensor()` of the result gives
+    symbol_bytes: int  # that the streams take while they are decoded
+    depth: int  # of the nesting, 1 for an encoding without children
+
+
+def encode(encoding: Encoding, coders: Sequence[Coder] | None = None, *, like: Sequence[int] | None = None) -> Payload:
+    """The smallest payload that these coders give (default: all there are; raw and constant always take part).
+
+    `like` is a spec whose choices of forms and coders are repeated instead; it must be of the same content.
+
+    Raises: EncodingError for an encoding that the file cannot hold, or that `like` does not fit.
+    """
+    chosen = _chosen(coders)
+    node = _smallest(encoding, chosen, 1) if like is None else _repeated(encoding, _read_like(encoding, like))
+    parts: list[bytes] = []
+    spec: list[int] = []
+    _write(node, spec, parts)
+    return Payload(tuple(spec), b"".join(parts))
+
+
+def coded_bytes(encoding: Encoding, coders: Sequence[Coder] | None = None) -> int:
+    """len(encode(encoding, coders).data), without coding."""
+    return _smallest(encoding, _chosen(coders), 1).total
+
+
+def inspect(shape: Shape, spec: Sequence[int]) -> Plan:
+    """What a spec promises for a tensor of `shape`. Costs O(len(spec)).
+
+    Raises: FormatError for a spec that no encoding of this shape has.
+    """
+    root = parse(shape, spec)
+    nodes = list(root.walk())
+    streams = [stream for node in nodes for stream in node.layout.streams]
+    return Plan(
+        length=_length(root),
+        decoded_bytes=root.numel * root.itemsize,
+        symbol_bytes=sum(stream.count * symbol_type(stream.alphabet).itemsize for stream in streams),
+        depth=root.depth,
+    )
+
+
+def describe(shape: Shape, spec: Sequence[int]) -> str:
+    """A spec in words, outermost encoding first: "sparse > codebook 32 > dense float16", for tables.
+
+    Raises: FormatError for a spec that no encoding of this shape has.
+    """
+    return " > ".join(node.kind.describe(node.fields) for node in parse(shape, spec).walk())
+
+
+def decode(shape: Shape, spec: Sequence[int], data: bytes | memoryview) -> Encoding:
+    """The encoding of a tensor of `shape`; offsets in errors are within `data`.
+
+    Time and memory are O(len(data) + what `inspect` tells), so a reader compares that with its budget first. NaN and
+    infinities are given as they are: ask `Encoding.finite`.
+
+    Raises: FormatError for a spec or bytes that `encode` cannot have given.
+    """
+    root = parse(shape, spec)
+    length = _length(root)
+    if length != len(data):
+        raise FormatError("E_SPAN", f"the streams take {length} bytes", offset=min(length, len(data)), value=len(data))
+    encoding, _ = _decoded(root, memoryview(data), 0)
+    return encoding
+
+
+# writing -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """An encoding with all choices made: its streams with the coder of each and the bytes it takes there."""
+
+    code: int
+    packed: Packed
+    alphabets: tuple[int, ...]
+    choices: tuple[tuple[Coder, int], ...]
+    children: tuple["_Coded", ...]
+
+    @property
+    def cost(self) -> int:
+        """Bytes of the streams and of the numbers that come with the form, children aside."""
+        numbers = [*self.packed.fields, *(size for _, size in self.choices)]
+        return sum(size for _, size in self.choices) + len(self.choices) + sum(map(_number_bytes, numbers))
+
+    @property
+    def total(self) -> int:
+        """Bytes of all streams, those of children included."""
+        return sum(size for _, size in self.choices) + sum(child.total for child in self.children)
+
+
+def _smallest(encoding: Encoding, coders: Sequence[Coder], depth: int) -> _Coded:
+    if depth > MAX_DEPTH:
+        raise EncodingError(f"encodings nest deeper than {MAX_DEPTH}", value=depth)
+    best: _Coded | None = None
+    for form in encoding.forms():
+        packed = encoding.pack(form)
+        alphabets = _alphabets(encoding, packed)
+        pairs = zip(packed.streams, alphabets, strict=True)
+        coded = _Coded(encoding.code, packed, alphabets, tuple(_best(*pair, coders) for pair in pairs), ())
+        if best is None or coded.cost < best.cost:
+            best = coded
+    if best is None:
+        raise EncodingError("has no form for the file", value=type(encoding).__name__)
+    children = tuple(_smallest(child, coders, depth + 1) for child in best.packed.children)
+    return _Coded(best.code, best.packed, best.alphabets, best.choices, children)
+
+
+def _best(symbols: Symbols, alphabet: int, coders: Sequence[Coder]) -> tuple[Coder, int]:
+    """The coder that takes the fewest bytes, the first of equals, and how many."""
+    found: list[tuple[Coder, int]] = []
+    for coder in coders:
+        try:
+            found.append((coder, coder.size(symbols, alphabet)))
+        except EncodingError:  # a stream that this coder cannot hold; raw holds all that are in order
+            continue
+    if not found:
+        raise EncodingError(f"no coder holds the stream of an alphabet of {alphabet}", value=len(symbols))
+    return min(found, key=lambda pair: pair[1])
+
+
+def _repeated(encoding: Encoding, node: Node) -> _Coded:
+    """The choices of `node` for `encoding`."""
+    if type(encoding) is not node.kind or encoding.shape != node.shape:
+        raise EncodingError("the spec is of another encoding", value=(type(encoding).__name__, encoding.shape))
+    packed = encoding.pack(node.fields[0])
+    if packed.fields != node.fields:
+        raise EncodingError("the spec is of another content", value=packed.fields)
+    alphabets = _alphabets(encoding, packed)
+    made = [all_coders()[code]() for code, _ in node.streams]
+    sizes = [coder.size(*pair) for coder, pair in zip(made, zip(packed.streams, alphabets, strict=True), strict=True)]
+    pairs = zip(packed.children, node.children, strict=True)
+    children = tuple(_repeated(child, below) for child, below in pairs)
+    return _Coded(encoding.code, packed, alphabets, tuple(zip(made, sizes, strict=True)), children)
+
+
+def _read_like(encoding: Encoding, spec: Sequence[int]) -> Node:
+    try:
+        return parse(encoding.shape, spec)
+    except FormatError as error:
+        raise EncodingError("the spec is of another encoding", value=tuple(spec)) from error
+
+
+def _write(node: _Coded, spec: list[int], parts: list[bytes]) -> None:
+    spec += [node.code, *node.packed.fields]
+    for symbols, alphabet, (coder, _) in zip(node.packed.streams, node.alphabets, node.choices, strict=True):
+        parts.append(coder.to_bits(symbols, alphabet))
+        spec += [coder.code, len(parts[-1])]
+    for child in node.children:
+        _write(child, spec, parts)
+
+
+def _alphabets(encoding: Encoding, packed: Packed) -> tuple[int, ...]:
+    layout = type(encoding).layout(encoding.shape, packed.fields)
+    return tuple(stream.alphabet for stream in layout.streams)
+
+
+def _chosen(coders: Sequence[Coder] | None) -> list[Coder]:
+    """The coders that take part, in order of their numbers."""
+    known = all_coders()
+    codes = known.keys() if coders is None else {coder.code for coder in coders} | set(_ALWAYS)
+    given = {} if coders is None else {coder.code: coder for coder in coders}
+    return [given.get(code) or known[code]() for code in sorted(codes)]
+
+
+def _number_bytes(number: int) -> int:
+    """What a number of the spec takes in the header, which is CBOR."""
+    return 1 if number < 24 else 1 + next(size for size in (1, 2, 4, 8) if number < 1 << 8 * size)
+
+
+# reading -------------------------------------------------------------------------------------------------------------
+
+
+def _length(root: Node) -> int:
+    return sum(length for node in root.walk() for _, length in node.streams)
+
+
+def _decoded(node: Node, data: memoryview, at: int) -> tuple[Encoding, int]:
+    """The encoding of a node whose streams begin at byte `at`, and the byte behind the last of them."""
+    start, streams = at, []
+    for wanted, (code, length) in zip(node.layout.streams, node.streams, strict=True):
+        try:
+            coder = all_coders()[code]()
+            streams.append(coder.from_bits(data[at : at + length], wanted.count, wanted.alphabet))
+        except FormatError as error:
+            raise _moved(error, at) from error
+        at += length
+    children = []
+    for child in node.children:
+        encoding, at = _decoded(child, data, at)
+        children.append(encoding)
+    try:
+        return node.kind.unpack(node.shape, Packed(node.fields, tuple(streams), tuple(children))), at
+    except FormatError as error:
+        raise _moved(error, start) from error
+
+
+def _moved(error: FormatError, offset: int) -> FormatError:
+    what = error.what.removeprefix(f"{error.code}: ")
+    return FormatError(error.code, what, offset=error.offset + offset, value=error.value, fix=error.fix)
