@@ -1,0 +1,40 @@
+"""Where the sections lie. They tile the file: each begins where the one before ends, the last ends at the digest."""
+
+import zlib
+
+from featherweight.container.spec import (
+    ALIGNED_FROM,
+    ALIGNMENT,
+    DIGEST_BYTES,
+    PREFIX_BYTES,
+    ExtraRecord,
+    Header,
+    Section,
+    TensorRecord,
+)
+
+Bytes = bytes | bytearray | memoryview
+
+
+def sections(header: Header, header_length: int) -> tuple[Section, ...]:
+    """All sections in the order of the file: tensors, then extras. O(number of sections)."""
+    found = []
+    position = PREFIX_BYTES + header_length
+    records: list[TensorRecord | ExtraRecord] = [*header.tensors, *header.extras]
+    for index, record in enumerate(records):
+        padding = -position % ALIGNMENT if record.length >= ALIGNED_FROM else 0
+        section = Section(index, record.name, position + padding, record.length, padding)
+        found.append(section)
+        position = section.end
+    return tuple(found)
+
+
+def file_length(placed: tuple[Section, ...], header_length: int) -> int:
+    """Bytes of the whole file, digest included."""
+    return (placed[-1].end if placed else PREFIX_BYTES + header_length) + DIGEST_BYTES
+
+
+def checksum(section: Section, data: Bytes) -> int:
+    """CRC-32 of a section, bound to its number and name: a section at another one's place is noticed."""
+    seed = section.index.to_bytes(4, "little") + section.name.encode() + b"\0"
+    return zlib.crc32(data, zlib.crc32(seed))

@@ -1,0 +1,249 @@
+"""Models to files and back: `save`, `load`, `open_file`, `repack`."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor, nn
+
+from featherweight.container import header as headers
+from featherweight.container.limits import Limits
+from featherweight.container.reader import Reader, check_choice
+from featherweight.container.report import FileReport, report
+from featherweight.container.source import FileSource, MappedSource, MemorySource, Source
+from featherweight.container.spec import Alias, ExtraRecord, Header, TensorRecord
+from featherweight.container.state import Tied, tied_tensors
+from featherweight.container.writer import Body, Contents, Spool, write
+from featherweight.encodings import payload
+from featherweight.encodings.attach import attach
+from featherweight.encodings.base import Encoding
+from featherweight.encodings.dense import Dense
+from featherweight.entropy.base import Coder
+from featherweight.errors import EncodingError, FormatError, UsageError
+from featherweight.frontends.safetensors import holder_of
+from featherweight.graph.ir import Graph
+from featherweight.graph.module import GraphModule
+from featherweight.graph.plain import to_plain
+
+NO_EXTRAS: Mapping[str, bytes] = MappingProxyType({})
+
+
+def save(
+    path: str | Path,
+    model: nn.Module,
+    *,
+    graph: Graph | None = None,
+    extras: Mapping[str, bytes] = NO_EXTRAS,
+    coders: Sequence[Coder] | None = None,
+    nonfinite: str = "reject",
+) -> FileReport:
+    """Writes the tensors of a model as their attached encodings keep them, the others as they are.
+
+    With `graph` the file runs by itself and holds the tensors that the graph uses; without it, all of state_dict().
+    A model that came out of such a file brings its graph along.
+    `extras` are further sections by name. `coders` are those to choose from, per stream (default: all).
+    The same model gives the same bytes. An old file stays until the new one is complete.
+
+    Raises: UsageError for a name, tensor or value that cannot be kept (NaN and infinity unless nonfinite="allow"),
+    EncodingError for a tensor that its encoding does not fit, StorageError when the file cannot be written.
+    """
+    check_choice(nonfinite)
+    if graph is None and isinstance(model, GraphModule):
+        graph = model.graph
+    records: list[TensorRecord] = []
+    aliases: list[Alias] = []
+    bodies: list[Body] = []
+    flagged = False
+    with Spool(path) as spool:
+        for tied in tied_tensors(model, graph):
+            encoding = _encoding(tied)
+            flagged = _finite_or_allowed(tied.name, encoding, nonfinite) or flagged
+            packed = payload.encode(encoding, coders)
+            aliases += [Alias(name, len(records)) for name in tied.other_names]
+            records.append(headers.tensor_record(tied.name, encoding.shape, packed.spec))
+            bodies.append(spool.add(packed.data))
+        header = Header(
+            tuple(records),
+            None if graph is None else _plain(graph, records),
+            tuple(aliases),
+            tuple(ExtraRecord(name, False, len(data)) for name, data in extras.items()),
+        )
+        bodies += [partial(bytes, data) for data in extras.values()]
+        write(path, Contents(header, bodies, flagged))
+    return describe(path)
+
+
+def load(
+    path: str | Path, *, into: nn.Module | None = None, limits: Limits | None = None, nonfinite: str = "reject"
+) -> nn.Module:
+    """The model in a file, every byte of it checked; encodings are attached again. Runs no code from the file.
+
+    A file with a graph gives a module that computes it. One of weights alone gives a module that holds them by name
+    and cannot be called. With `into` the tensors are copied into that module, all or none, and it is given back.
+
+    Raises: FormatError for a file that breaks a rule, goes beyond `limits` or holds NaN or infinity (unless
+    nonfinite="allow"), StorageError when it cannot be read, UsageError when it does not fit `into`.
+    """
+    with _reader(FileSource(path), limits, nonfinite) as reader:
+        return _model(reader, into)
+
+
+def load_bytes(
+    data: bytes, *, into: nn.Module | None = None, limits: Limits | None = None, nonfinite: str = "reject"
+) -> nn.Module:
+    """The same as `load` for a file that lies in memory."""
+    with _reader(MemorySource(data), limits, nonfinite) as reader:
+        return _model(reader, into)
+
+
+def open_file(path: str | Path, *, limits: Limits | None = None, nonfinite: str = "reject") -> Reader:
+    """Opens a file without reading its sections: it is mapped into memory, a tensor is decoded when it is asked for.
+
+    Prefix and header are checked now, each section with its checksum when it is read; the digest only by `verify`.
+    Do not change the file in place while it is open; replacing it, as `save` does, is safe.
+
+    Raises: FormatError for a file that breaks a rule or goes beyond `limits`, StorageError when it cannot be read.
+    """
+    return _reader(MappedSource(path), limits, nonfinite)
+
+
+def describe(path: str | Path) -> FileReport:
+    """Where the bytes of a file go; reads prefix and header only.
+
+    Raises: FormatError, StorageError.
+    """
+    with open_file(path, nonfinite="allow") as reader:
+        return report(reader)
+
+
+def repack(path_in: str | Path, path_out: str | Path, *, drop_extras: bool | Collection[str] = False) -> FileReport:
+    """Copies a file without the extra sections named (True: without any); nothing is coded anew.
+
+    Extra sections that this release does not know are kept. The paths may be the same.
+
+    Raises: UsageError for an extra section that is not there, FormatError for a damaged file, StorageError.
+    """
+    with _reader(FileSource(path_in), None, "allow") as reader:
+        reader.verify()
+        header = reader.header
+        names = [record.name for record in header.extras]
+        if isinstance(drop_extras, bool):
+            dropped = set(names) if drop_extras else set()
+        else:
+            dropped = {drop_extras} if isinstance(drop_extras, str) else set(drop_extras)
+        if dropped - set(names):
+            raise UsageError(
+                "there is no extra section of this name",
+                where=str(path_in),
+                value=min(dropped - set(names)),
+                fix=f"There are: {', '.join(names) or 'none'}.",
+            )
+        first = len(header.tensors)
+        kept = [*range(first), *(first + index for index, name in enumerate(names) if name not in dropped)]
+        extras = tuple(record for record in header.extras if record.name not in dropped)
+        bodies = [partial(reader.payload, index) for index in kept]
+        slim = Header(header.tensors, header.graph, header.aliases, extras)
+        write(path_out, Contents(slim, bodies, reader.prefix.nonfinite, reader.prefix.minor))
+    return describe(path_out)
+
+
+def _encoding(tied: Tied) -> Encoding:
+    try:
+        return tied.encoding()
+    except EncodingError as error:
+        raise EncodingError(error.what, where=tied.name, value=error.value, fix=error.fix) from error
+
+
+def _finite_or_allowed(name: str, encoding: Encoding, nonfinite: str) -> bool:
+    if encoding.finite:
+        return False
+    if nonfinite == "allow":
+        return True
+    raise UsageError(
+        "the tensor holds NaN or infinity",
+        where=name,
+        fix='Repair the model, or save it with nonfinite="allow"; readers must then allow it too.',
+    )
+
+
+def _plain(graph: Graph, records: Sequence[TensorRecord]) -> list[Any]:
+    """The graph for the header: its tensors are named only where their order is not that of the header."""
+    return to_plain(graph, names=list(graph.tensors) != [record.name for record in records])
+
+
+@contextmanager
+def _memory_errors(name: str) -> Iterator[None]:
+    """Says in our words that the memory did not suffice: numpy raises MemoryError, torch a RuntimeError."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise FormatError(
+            "E_BUDGET",
+            f"{name} needs more memory than there is",
+            fix="Free some, or give a smaller budget with Limits.",
+        ) from error
+
+
+def _reader(source: Source, limits: Limits | None, nonfinite: str) -> Reader:
+    try:
+        with _memory_errors(source.name):
+            return Reader(source, limits=limits, nonfinite=nonfinite)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _model(reader: Reader, into: nn.Module | None) -> nn.Module:
+    with _memory_errors(reader.name):
+        if into is not None:
+            _check_fits(reader, into)
+        graph = reader.graph
+        encodings = dict(reader.encodings())
+        tensors = {name: encoding.to_tensor().detach() for name, encoding in encodings.items()}
+        tensors |= {alias: tensors[name] for alias, name in reader.aliases.items()}
+        if into is not None:
+            model = _filled(reader, into, tensors)
+        elif graph is not None:
+            model = reader.module(graph, tensors)
+        else:
+            model = holder_of(tensors)
+        attach(model, {name: encoding for name, encoding in encodings.items() if not _as_it_is(encoding)})
+        return model
+
+
+def _as_it_is(encoding: Encoding) -> bool:
+    """Whether the encoding adds nothing to the plain tensor, so that there is nothing to attach."""
+    return isinstance(encoding, Dense) and encoding.stored == encoding.dtype
+
+
+def _check_fits(reader: Reader, model: nn.Module) -> None:
+    state = model.state_dict()
+    shapes = {record.name: record.shape for record in reader.tensors}
+    shapes |= {alias: shapes[name] for alias, name in reader.aliases.items()}
+    # a graph need not use all that a model has: the counters of batch norms, say
+    unused = set(state) - set(shapes) if reader.header.graph is None else set()
+    for what, names in (("lacks", set(shapes) - set(state)), ("has, and the file lacks,", unused)):
+        if names:
+            raise UsageError(f"the model {what} the tensor", where=reader.name, value=min(names))
+    for name, shape in shapes.items():
+        if tuple(state[name].shape) != shape:
+            raise UsageError(f"the file holds the shape {shape}", where=name, value=tuple(state[name].shape))
+
+
+def _filled(reader: Reader, model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    state = model.state_dict()
+    for name, tensor in tensors.items():
+        if state[name].dtype != tensor.dtype:
+            raise UsageError(
+                f"the file holds {tensor.dtype}",
+                where=name,
+                value=state[name].dtype,
+                fix="Convert the model with .to().",
+            )
+    model.load_state_dict(dict(tensors), strict=False)
+    return model

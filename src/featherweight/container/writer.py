@@ -1,0 +1,120 @@
+"""Writes a `.fwt` file from its header and its sections, one section in memory at a time."""
+
+import hashlib
+import tempfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from featherweight.container import header as headers
+from featherweight.container import layout
+from featherweight.container.limits import MAX_SIZE, Limits
+from featherweight.container.prefix import Prefix
+from featherweight.container.spec import CHECKSUM_BYTES, FLAG_NONFINITE, MINOR, Header
+from featherweight.core.atomic import replacing, storage_errors
+from featherweight.errors import FormatError, UsageError
+
+Body = Callable[[], bytes]
+"""Gives the bytes of one section when they are wanted."""
+
+_IN_MEMORY = 16 * 2**20  # coded sections up to this size wait in memory, beyond it in an unnamed file
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that goes into a file; `bodies` are the sections in the order of the header's records."""
+
+    header: Header
+    bodies: Sequence[Body]
+    nonfinite: bool
+    minor: int = MINOR
+
+
+def write(path: str | Path, contents: Contents) -> int:
+    """Writes the file and gives its length in bytes. What was there stays until the new file is complete.
+
+    Raises: UsageError for names or sizes that no reader accepts, StorageError when the file cannot be written.
+    """
+    header = headers.to_bytes(contents.header)
+    _check_readable(header)
+    sections = layout.sections(contents.header, len(header))
+    total = layout.file_length(sections, len(header))
+    prefix = Prefix(
+        minor=contents.minor,
+        flags=FLAG_NONFINITE if contents.nonfinite else 0,
+        header_length=len(header),
+        decoded_bytes=headers.decoded_bytes(contents.header),
+        file_length=total,
+        header_checksum=zlib.crc32(header),
+    )
+    digest = hashlib.sha256()
+    with replacing(path, size=total) as file:
+
+        def put(data: bytes) -> None:
+            digest.update(data)
+            file.write(data)
+
+        put(prefix.to_bytes() + header)
+        for section, body in zip(sections, contents.bodies, strict=True):
+            data = body()
+            if len(data) != section.length:
+                raise UsageError(f"a section of {section.length} bytes", where=section.name, value=len(data))
+            put(bytes(section.padding))
+            put(data)
+            put(layout.checksum(section, data).to_bytes(CHECKSUM_BYTES, "little"))
+        file.write(digest.digest())
+    return total
+
+
+def _check_readable(header: bytes) -> None:
+    """Reads the header again: what a reader with the default limits refuses is not written at all."""
+    try:
+        if len(header) > Limits.header_bytes:
+            raise FormatError("E_HEADER_SIZE", "the header is too long", section="header", value=len(header))
+        headers.from_bytes(header, Limits(decoded_bytes=MAX_SIZE))
+    except FormatError as error:
+        raise UsageError(
+            f"cannot be kept in a .fwt file: {error.what}", where=error.section, value=error.value, fix=error.fix
+        ) from error
+
+
+class Spool:
+    """Keeps coded sections until the header, which comes before them in the file, is known.
+
+    Small ones wait in memory, large ones in a file without a name in the target's directory, so that nothing is left
+    behind by any end of the process.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        with storage_errors(self._path):
+            self._path.parent.stat()  # a directory that is not there is better told before the work than after it
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(self._path.parent))  # noqa: SIM115  # __exit__ closes it
+        self._length = 0
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, data: bytes) -> Body:
+        """Keeps `data`; the result gives it back, any time before the spool is closed.
+
+        Raises: StorageError when there is no room for it.
+        """
+        start, length = self._length, len(data)
+        with storage_errors(self._path, start + length):
+            self._file.seek(start)
+            self._file.write(data)
+        self._length += length
+        return lambda: self._get(start, length)
+
+    def _get(self, start: int, length: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(length)
