@@ -42,12 +42,16 @@ def check_data(model: nn.Module, task: Task, device: torch.device) -> None:
 
     Raises: DataError or TaskError, naming the split, what was found and what was expected.
     """
-    example = to_device(task.inputs(), device) if task.example is not None else None
-    if example is not None:
-        _forward(model, example, f"{task.name}.example")
+    if example_of(task):
+        _forward(model, to_device(example_of(task), device), f"{task.name}.example")
     for split in SPLITS:
         if getattr(task, split) is not None:
             _check_split(model, task, split, device)
+
+
+def example_of(task: Task) -> tuple[Any, ...]:
+    """The example inputs; empty where the task has none (a checkpoint alone, which cannot be run)."""
+    return () if task.example is None else task.inputs()
 
 
 def _finite(tensor: Tensor) -> bool:
@@ -60,8 +64,8 @@ def _check_split(model: nn.Module, task: Task, split: str, device: torch.device)
     where = f"{task.name}.{split}"
     examples = task.examples(split)
     batch = gather(examples, torch.arange(min(2, len(examples))), device)
-    if task.example is not None:
-        _compare(batch.inputs, task.inputs(), where)
+    if example_of(task):
+        _compare(batch.inputs, example_of(task), where)
     output = _forward(model, batch.inputs, where)
     if split == "calibration":
         return

@@ -12,7 +12,7 @@ from featherweight.core.examples import Batch, Examples
 from featherweight.core.task import Task
 from featherweight.errors import ConfigError, UsageError
 from featherweight.training.checkpoint import Keeper, Saved, Store
-from featherweight.training.checks import SPLITS, check_data, check_weights
+from featherweight.training.checks import SPLITS, check_data, check_weights, example_of
 from featherweight.training.evaluate import evaluate, gather, slices, to_device
 from featherweight.training.loop import Job, train
 from featherweight.training.losses import loss_of, score_of
@@ -40,10 +40,11 @@ class TaskContext:
         self.device = _device(device)
         self.progress: Progress = progress or SilentProgress()
         self.training = task.training
-        self.example: tuple[Any, ...] = () if task.example is None else to_device(task.inputs(), self.device)
+        self.example: tuple[Any, ...] = to_device(example_of(task), self.device)
         self.details: dict[str, Any] = {}
         self._step, self._attempt, self._calls = 0, 0, 0
         self._splits: dict[str, Examples] = {}
+        self._memo: dict[str, Any] | None = None
 
     def at_step(self, step: int, attempt: int = 0, run: Store | None = None) -> "TaskContext":
         """The context for one attempt at one step: own call numbers, own details, own place in the run `run`."""
@@ -57,12 +58,12 @@ class TaskContext:
         Raises: TaskError or DataError, in words.
         """
         check_weights(model, self.task.name)
-        if type(model).forward is not nn.Module.forward:  # a bare checkpoint has weights and nothing to run
-            check_data(model, self.task, self.device)
+        check_data(model, self.task, self.device)
 
     def has(self, split: str) -> bool:
         """Whether the task has examples for a split."""
-        return getattr(self.task, split) is not None or (split == "calibration" and self.has("train"))
+        stand_ins = ("train", "validation") if split == "calibration" else ()
+        return any(getattr(self.task, name) is not None for name in (split, *stand_ins))
 
     # core.context.Context ----------------------------------------------------------------------------------------
 
@@ -113,15 +114,15 @@ class TaskContext:
         """See Context.remember."""
         self._stop_if_asked()
         place = self._key("memo")
-        saved = self.run.read(place) if self.run is not None else None
-        memo = {} if saved is None else saved.meta
-        if key not in memo:
-            value = _json(key, compute())
-            if self.run is None:
-                return value
-            memo = {**memo, key: value}
-            self.run.write(place, Saved(memo))
-        return memo[key]
+        if self.run is None:
+            return _json(key, compute())
+        if self._memo is None:
+            saved = self.run.read(place)
+            self._memo = {} if saved is None else saved.meta
+        if key not in self._memo:
+            self._memo[key] = _json(key, compute())
+            self.run.write(place, Saved(self._memo))
+        return self._memo[key]
 
     def record(self, key: str, value: Any) -> None:
         """See Context.record."""

@@ -97,7 +97,7 @@ class _Loop:
 
     def __init__(self, model: nn.Module, job: Job, keeper: Keeper) -> None:
         self.model, self.job, self.keeper = model, job, keeper
-        self.accelerator = _accelerator(job.device)
+        self.accelerator = accelerator(job.device)
         optimizer = optimizer_of(model, job.training, job.settings)
         self.enforcer = Enforcer(model, optimizer)
         # where accelerate has nothing to do, its wrappers would only cost a seventh of a small network's step
@@ -238,7 +238,8 @@ class _Loop:
         return int(saved.meta["step"])
 
 
-def _accelerator(device: torch.device) -> Accelerator:
+def accelerator(device: torch.device) -> Accelerator:
+    """The accelerator of this process for `device`. Raises: UsageError when it was set up for another one."""
     try:
         return Accelerator(cpu=device.type == "cpu")
     except (ValueError, NotImplementedError) as error:

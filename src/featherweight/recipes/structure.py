@@ -1,0 +1,43 @@
+"""Whether a model can be taken up from a file of its weights, and what has to be noted beside them."""
+
+from typing import Any
+
+from torch import nn
+
+Notes = dict[str, dict[str, Any]]
+Structure = list[tuple[str, Any, tuple[int, ...]]]
+
+
+def structure_of(model: nn.Module) -> Structure:
+    """Names, types and shapes of all parameters and buffers, in order."""
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    return [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors]
+
+
+def settings_of(model: nn.Module) -> Notes:
+    """The plain settings of every module (a dropout's p, a norm's momentum), which no file of weights holds."""
+    return {
+        name: {
+            key: value
+            for key, value in vars(module).items()
+            if not key.startswith("_") and key != "training" and isinstance(value, bool | int | float | str)
+        }
+        for name, module in model.named_modules()
+    }
+
+
+def changed(before: Notes, after: Notes) -> Notes:
+    """The settings in `after` that differ from those in `before`."""
+    differing = {
+        name: {key: value for key, value in settings.items() if before.get(name, {}).get(key) != value}
+        for name, settings in after.items()
+    }
+    return {name: settings for name, settings in differing.items() if settings}
+
+
+def apply_settings(model: nn.Module, notes: Notes) -> None:
+    """Puts noted settings into the modules of these names."""
+    modules = dict(model.named_modules())
+    for name, settings in notes.items():
+        for key, value in settings.items():
+            setattr(modules[name], key, value)
