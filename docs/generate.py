@@ -88,7 +88,7 @@ def page(name: str, technique: type[Technique]) -> str:
     lines += [f"- **Applies to:** {_applies(technique)}", f"- **Accuracy guard:** {_guard(technique)}"]
     lines += [f"- **Source:** `src/featherweight/techniques/{path}.py`"]
     lines += [f"- **Test:** `tests/techniques/{'/'.join(path.split('/')[:-1])}/test_{path.split('/')[-1]}.py`", ""]
-    lines += ["## How it works", "", _text(inspect.getmodule(technique).__doc__), ""]
+    lines += [*_background(technique)]
     lines += ["## Settings", "", *_settings(technique), ""]
     recipe = yaml.safe_dump(_example(name, technique), sort_keys=False).strip()
     lines += ["## In a recipe", "", "```yaml", recipe, "```"]
@@ -99,18 +99,24 @@ def _settings(technique: type[Technique]) -> list[str]:
     fields = dataclasses.fields(technique)
     if not fields:
         return ["None."]
-    notes = _comments(technique)
+    written = _written(technique)
     rows = ["| field | type | default | meaning |", "|---|---|---|---|"]
     for field in fields:
-        kind = field.type if isinstance(field.type, str) else inspect.formatannotation(field.type)
-        cells = (f"`{field.name}`", f"`{kind}`", _default(field), notes.get(field.name, ""))
+        kind, note = written[field.name]
+        cells = (f"`{field.name}`", f"`{kind}`", _default(field), note)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return rows
 
 
-def _comments(technique: type[Technique]) -> dict[str, str]:
-    """The comment beside each field, and the lines of comment right above it, in the class and in its bases."""
-    notes: dict[str, str] = {}
+def _background(technique: type[Technique]) -> list[str]:
+    """What the file says beyond its first sentence: sources, notation, units."""
+    _, _, rest = _text(inspect.getdoc(inspect.getmodule(technique))).partition("\n\n")
+    return ["## Source and notation", "", rest, ""] if rest else []
+
+
+def _written(technique: type[Technique]) -> dict[str, tuple[str, str]]:
+    """Type and comment of each field as its class or a base of it spells them: beside the field and right above it."""
+    found: dict[str, tuple[str, str]] = {}
     for base in reversed(technique.__mro__):
         if not dataclasses.is_dataclass(base):
             continue
@@ -128,8 +134,8 @@ def _comments(technique: type[Technique]) -> dict[str, str]:
             while lines[first - 2].lstrip().startswith("#"):
                 first -= 1
             text = [comments[number] for number in range(first, last + 1) if number in comments]
-            notes[ast.unparse(node.target)] = " ".join(text)
-    return notes
+            found[ast.unparse(node.target)] = (ast.unparse(node.annotation), " ".join(text))
+    return found
 
 
 def _default(field: "dataclasses.Field[object]") -> str:
