@@ -21,6 +21,10 @@ BUFFER_NAMES = frozenset({"running_mean", "running_var", "num_batches_tracked"})
 """Last parts of names that are statistics of batch norm by PyTorch's convention: kept as buffers, not as weights."""
 
 
+RESERVED = "training"
+"""The one name that nn.Module itself writes to (in train() and eval())."""
+
+
 class Safetensors(FrontEnd):
     """Reads a checkpoint in the safetensors format; no code of the file is run because it holds none."""
 
@@ -52,9 +56,13 @@ def holder_of(tensors: Mapping[str, Tensor]) -> nn.Module:
 
     Floating-point tensors become parameters, others (and batch-norm statistics) buffers. Dots in names make nested
     modules, so that modules can be found by the names they have in the user's model.
+
+    Raises: TaskError for a name with the part "training".
     """
     root = _Weights()
     for name, tensor in tensors.items():
+        if RESERVED in name.split("."):
+            raise TaskError("a name that every module keeps for itself", where=name, value=RESERVED, fix="Rename it.")
         *path, leaf = name.split(".")
         place = root
         for part in path:
