@@ -96,7 +96,7 @@ def _part(name: str, encoding: Encoding, kept: Tensor) -> Encoding:
 
 def _stored(name: str, encoding: Encoding) -> torch.dtype:
     if isinstance(encoding, Dense):
-        return encoding.stored
+        return encoding.stored or encoding.dtype
     if isinstance(encoding, Codebook):
         return _stored(name, encoding.centroids)
     raise _unknown(name, encoding)

@@ -46,7 +46,7 @@ class Half(Technique):
         narrow: dict[str, Encoding] = {}
         for item in self._chosen(model):
             values = item.parameter.detach()
-            if values.element_size() <= 2 and item.name not in present:
+            if values.element_size() <= 2:
                 continue
             if bool(torch.isfinite(values.to(stored)).all()):
                 narrow[item.name] = narrowed(item.name, present.get(item.name), values, stored)
