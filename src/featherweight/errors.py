@@ -78,6 +78,10 @@ class EncodingError(FeatherweightError):
     """A tensor that an encoding or a coder cannot hold."""
 
 
+class ConformanceError(FeatherweightError):
+    """A coder, encoding or technique that breaks a promise of its interface; raised by the batteries in `testing`."""
+
+
 class GuardError(FeatherweightError):
     """An accuracy guard that no strength of a required step can satisfy."""
 

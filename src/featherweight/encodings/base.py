@@ -52,6 +52,14 @@ class Encoding(ABC):
     code: ClassVar[int]
     field_count: ClassVar[int]  # how many unsigned integers `Packed.fields` has
 
+    @classmethod
+    @abstractmethod
+    def from_tensor(cls, weight: Tensor) -> "Encoding":
+        """An encoding of this kind that keeps `weight`, exactly where the kind can.
+
+        Raises: EncodingError for a tensor that this kind cannot keep.
+        """
+
     @property
     @abstractmethod
     def shape(self) -> Shape:

@@ -73,6 +73,11 @@ class Codebook(Encoding):
             out.copy_(order[torch.bucketize(part.double(), borders)])
         return cls(indices.reshape(weight.shape), child)
 
+    @classmethod
+    def from_tensor(cls, weight: Tensor) -> "Codebook":
+        """The different values of `weight` as centroids. Raises: EncodingError for more than 65536 of them."""
+        return cls.of(weight, weight.detach().reshape(-1).unique())
+
     @property
     def shape(self) -> Shape:
         """See Encoding."""

@@ -67,6 +67,11 @@ class Dense(Encoding):
             )
         object.__setattr__(self, "stored", stored)
 
+    @classmethod
+    def from_tensor(cls, weight: Tensor) -> "Dense":
+        """A copy of the weights, in their own type."""
+        return cls(weight.detach().clone())
+
     @property
     def shape(self) -> Shape:
         """See Encoding."""

@@ -50,6 +50,11 @@ class Sparse(Encoding):
             raise EncodingError("mask and weight differ in shape", value=(tuple(mask.shape), tuple(weight.shape)))
         return cls(mask, Dense(weight.detach()[mask]))
 
+    @classmethod
+    def from_tensor(cls, weight: Tensor) -> "Sparse":
+        """The weights that are not zero."""
+        return cls.of(weight, weight.detach() != 0)
+
     @property
     def shape(self) -> Shape:
         """See Encoding."""

@@ -1,0 +1,154 @@
+"""The battery for coders: what every `entropy.base.Coder` promises, as checks that any test runner can call.
+
+    for check in CHECKS.values():
+        check(MyCoder())
+
+A coder may refuse a stream with EncodingError (one for two symbols only, say); the checks pass over those streams.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from featherweight.entropy.base import Coder, Symbols
+from featherweight.errors import EncodingError, FormatError
+from featherweight.testing._expect import expect
+
+Check = Callable[[Coder], None]
+
+_MUTATIONS = 150  # a stream
+
+
+def streams(seed: int = 0) -> Iterator[tuple[Symbols, int]]:
+    """Streams and their alphabets: short and long, constant, skewed, even, with gaps, at the ends of the alphabet."""
+    generator = np.random.default_rng(seed)
+    for alphabet in (1, 2, 3, 5, 16, 256, 257, 1000, 65536, 1 << 20):
+        yield np.zeros(0, np.uint32), alphabet
+        yield np.full(1, alphabet - 1, np.uint32), alphabet
+        yield np.full(70, alphabet // 2, np.uint32), alphabet
+        for count in (2, 7, 8, 9, 300):
+            yield generator.integers(0, alphabet, count, np.uint32), alphabet
+        skewed = np.minimum(generator.geometric(0.3, 500) - 1, alphabet - 1)
+        yield skewed.astype(np.uint32), alphabet
+        yield (alphabet - 1 - skewed).astype(np.uint32), alphabet
+    for count in (16384, 16385, 33000, 450_000):  # around the borders of blocks
+        yield np.minimum(generator.geometric(0.2, count) - 1, 255).astype(np.uint8), 256
+
+
+def check_round_trip(coder: Coder) -> None:
+    """What is coded decodes to itself, and codes to the same bytes again."""
+    for data, symbols, alphabet in _coded(coder):
+        again = coder.from_bits(data, len(symbols), alphabet)
+        where = _where(coder, symbols, alphabet)
+        expect(again.shape == symbols.shape and again.dtype.kind == "u", "shape and type", where=where)
+        expect(bool((again == symbols).all()), "decodes what it coded", where=where)
+        expect(coder.to_bits(again, alphabet) == data, "one form a stream", where=where)
+        expect(
+            coder.from_bits(memoryview(data), len(symbols), alphabet).shape == again.shape, "takes views", where=where
+        )
+
+
+def check_size(coder: Coder) -> None:
+    """`size` is the length of what `to_bits` gives, and refuses what it refuses."""
+    for symbols, alphabet in streams():
+        where = _where(coder, symbols, alphabet)
+        try:
+            size = coder.size(symbols, alphabet)
+        except EncodingError:
+            size = -1
+        try:
+            length = len(coder.to_bits(symbols, alphabet))
+        except EncodingError:
+            length = -1
+        expect(size == length, "size is exact", where=where, value=(size, length))
+
+
+def check_refuses_foreign_symbols(coder: Coder) -> None:
+    """A symbol outside the alphabet, an impossible alphabet and a wrong shape or type are refused."""
+    one = np.ones(8, np.uint32)
+    mixed = np.arange(8, dtype=np.uint32)
+    for symbols, alphabet in (
+        (one, 1),
+        (mixed, 7),
+        (one, 0),
+        (one, (1 << 20) + 1),
+        (mixed.reshape(2, 4), 8),
+        (mixed.astype(np.int64), 8),
+    ):
+        where = f"{type(coder).__name__}, alphabet {alphabet}"
+        expect(_refuses(coder.to_bits, symbols, alphabet), "refuses a foreign symbol", where=where)
+        expect(_refuses(coder.size, symbols, alphabet), "refuses a foreign symbol", where=where)
+
+
+def check_refuses_other_counts(coder: Coder) -> None:
+    """Another count than the real one is refused before anything of its size is allocated.
+
+    Streams of equal symbols are left out: how many there are need not show in the bytes.
+    """
+    for data, symbols, alphabet in _coded(coder):
+        if len(np.unique(symbols)) < 2:
+            continue
+        for count in (-1, 0, 8 * len(data) + 1, 1 << 40, 1 << 62):
+            expect(
+                _verdict(coder, data, count, alphabet) is None,
+                "refuses a count that the bytes cannot hold",
+                where=_where(coder, symbols, alphabet),
+                value=count,
+            )
+
+
+def check_refuses_broken_bytes(coder: Coder) -> None:
+    """Bytes that were cut, lengthened or changed are refused with FormatError, or are what another stream codes to."""
+    generator = np.random.default_rng(1)
+    for data, symbols, alphabet in _coded(coder):
+        if len(symbols) > 1000 or alphabet > 1 << 16:  # the same code runs, only slower
+            continue
+        broken = [data[:-1], data + b"\0", data + b"\xff", b"", *_mutants(generator, data)]
+        for item in broken:
+            found = _verdict(coder, item, len(symbols), alphabet)
+            same = found is None or coder.to_bits(found, alphabet) == item
+            expect(same, "refuses bytes that it cannot have given", where=_where(coder, symbols, alphabet), value=item)
+
+
+CHECKS: Mapping[str, Check] = {
+    "round trip": check_round_trip,
+    "size": check_size,
+    "foreign symbols": check_refuses_foreign_symbols,
+    "other counts": check_refuses_other_counts,
+    "broken bytes": check_refuses_broken_bytes,
+}
+
+
+def _coded(coder: Coder) -> Iterator[tuple[bytes, Symbols, int]]:
+    for symbols, alphabet in streams():
+        try:
+            yield coder.to_bits(symbols, alphabet), symbols, alphabet
+        except EncodingError:
+            continue
+
+
+def _mutants(generator: np.random.Generator, data: bytes) -> Iterator[bytes]:
+    for _ in range(_MUTATIONS if data else 0):
+        changed = bytearray(data)
+        for place in generator.integers(0, len(data), generator.integers(1, 4)):
+            changed[place] ^= 1 << int(generator.integers(0, 8))
+        yield bytes(changed)
+
+
+def _verdict(coder: Coder, data: bytes, count: int, alphabet: int) -> Symbols | None:
+    try:
+        return coder.from_bits(data, count, alphabet)
+    except FormatError:
+        return None
+
+
+def _refuses(function: Callable[[Symbols, int], object], symbols: Symbols, alphabet: int) -> bool:
+    try:
+        function(symbols, alphabet)
+    except EncodingError:
+        return True
+    return False
+
+
+def _where(coder: Coder, symbols: Symbols, alphabet: int) -> str:
+    return f"{type(coder).__name__}, {len(symbols)} symbols of {alphabet}"
