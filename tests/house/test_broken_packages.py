@@ -29,10 +29,10 @@ def test_the_fake_is_what_python_finds(broken_torchvision):
 
 
 def test_everything_public_imports_beside_a_broken_torchvision(broken_torchvision):
-    program = "import featherweight as fw; print(*[getattr(fw, name).__name__ for name in fw.__all__])"
+    program = "import featherweight as fw; print(*[name for name in fw.__all__ if getattr(fw, name)])"
     done = _run(broken_torchvision, "-c", program)
     assert done.returncode == 0, done.stderr
-    assert "compress" in done.stdout
+    assert {"compress", "load", "save", "profile", "Recipe", "Context"} <= set(done.stdout.split())
 
 
 def test_the_command_line_works_beside_a_broken_torchvision(broken_torchvision):
