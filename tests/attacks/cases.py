@@ -4,6 +4,9 @@ The files lie in tests/golden/hostile. `python tests/attacks/cases.py` writes th
 is there is never changed, so that a reader of tomorrow still refuses what one of today did.
 """
 
+import hashlib
+import math
+import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from forge import Forge, Section, cbor
+from forge import Forge, Section, Value, cbor
 
 FOLDER = Path(__file__).parents[1] / "golden" / "hostile"
 
@@ -53,6 +56,47 @@ def extra(name: str = "note", data: bytes = b"hello", **lies: Any) -> Section:
 def with_note(**lies: Any) -> Forge:
     """A small file that would be right: no tensors, one extra section."""
     return Forge(extras=[extra()], decoded=5, **lies)
+
+
+def tensor(name: str, data: bytes, shape: list[int], spec: list[int], **lies: Any) -> Section:
+    return Section(name, data, shape=shape, spec=spec, **lies)
+
+
+def floats(name: str = "a", values: tuple[float, ...] = (1.0, 2.0), **lies: Any) -> Section:
+    """A dense float32 tensor in raw bytes: encoding 0, type 0, coder 1."""
+    data = struct.pack(f"<{len(values)}f", *values)
+    return tensor(name, data, [len(values)], [0, 0, 1, len(data)], **lies)
+
+
+def shared(stream: bytes, count: int, entries: int, coder: int = 1, values: tuple[float, ...] | None = None) -> Forge:
+    """A codebook (encoding 2) of float32 entries whose `count` indices are coded as given."""
+    kept = struct.pack(f"<{entries}f", *(values or range(entries)))
+    spec = [2, entries, coder, len(stream), 0, 0, 1, len(kept)]
+    return Forge(tensors=[tensor("a", stream + kept, [count], spec)], decoded=4 * count)
+
+
+def pruned(stream: bytes, shape: list[int], fields: list[int]) -> Forge:
+    """A sparse tensor (encoding 1) with fields form, kept, fillings, whose mask is one raw stream as given."""
+    kept = struct.pack(f"<{fields[1]}f", *range(1, fields[1] + 1))
+    spec = [1, *fields, 1, len(stream), 0, 0, 1, len(kept)]
+    return Forge(tensors=[tensor("a", stream + kept, shape, spec)], decoded=4 * math.prod(shape))
+
+
+def bits(text: str) -> bytes:
+    """Bits, most significant first, filled up with zeros; spaces are for the eye."""
+    digits = text.replace(" ", "")
+    return int(digits.ljust(-(-len(digits) // 8) * 8, "0"), 2).to_bytes(-(-len(digits) // 8), "big")
+
+
+def with_spec(shape: list[int], spec: list[int]) -> bytes:
+    """One tensor of which only the header matters."""
+    return with_header(cbor([[["a", shape, spec]], None, [], []]))
+
+
+def computing(ops: list[str], nodes: list[Any], output: Any, tensors: Any = 0) -> bytes:
+    """A file with a graph of one input x of two numbers, and no tensors."""
+    graph = [[["x", [2]]], tensors, ops, nodes, output]
+    return with_header(cbor([[], graph, [], []]))
 
 
 def with_header(header: bytes) -> bytes:
@@ -167,6 +211,11 @@ def header_of_length_0():
 @case("P8", "E_HEADER_SIZE", 12)
 def length_below_the_least():
     return with_note(length=72).build()
+
+
+@case("P8", "E_HEADER_SIZE", 12, limits={"header_bytes": 12})
+def header_beyond_the_limit():
+    return with_note().build()
 
 
 @case("P9", "E_TRUNCATED", 93)
@@ -317,6 +366,11 @@ def text_not_normalised():
     return with_header(cbor([[["e\u0301", [], [0]]], None, [], []]))
 
 
+@case("H3", "E_METADATA", 44)
+def header_cut_inside_a_number():
+    return with_header(b"\x84\x80\xf6\x80\x1b\x00")
+
+
 @case("H4", "E_METADATA", 57)
 def nested_too_deep():
     return with_header(b"\x84\x80" + b"\x81" * 5000 + b"\x80" + b"\x80\x80")
@@ -392,6 +446,32 @@ def more_values_than_the_limit():
     return with_header(cbor([[], [None] * 200, [], []]))
 
 
+@case("H7", "E_BUDGET", 41, limits={"tensors": 1})
+def more_tensors_than_the_limit():
+    return Forge(tensors=[floats("a"), floats("b")], decoded=16).build()
+
+
+@case("H7", "E_BUDGET", 53, limits={"tensors": 2})
+def more_aliases_than_the_limit():
+    return Forge(tensors=[floats()], aliases=[["b", 0], ["c", 0]], decoded=8).build()
+
+
+@case("H7", "E_BUDGET", 45, limits={"elements": 1})
+def elements_beyond_the_limit():
+    return Forge(tensors=[floats()], decoded=8).build()
+
+
+@case("H8", "E_NAME", 46, limits={"name_bytes": 3})
+def name_beyond_the_limit():
+    return with_note().build()
+
+
+@case("H7", "E_BUDGET", 47, limits={"decoded_bytes": 1000})
+def one_weight_with_65536_shared_values():
+    spec = [2, 65536, 0, 2, 0, 0, 0, 1]
+    return Forge(tensors=[tensor("a", bytes(3), [1], spec)], decoded=4).build()
+
+
 def name_case(name: str) -> bytes:
     return Forge(extras=[extra(name)], decoded=5).build()
 
@@ -420,6 +500,91 @@ def extra_twice():
     return Forge(extras=[extra("note", b""), extra("note", b"")]).build()
 
 
+@case("H9", "E_DUPLICATE", 53)
+def tensor_twice():
+    return Forge(tensors=[floats(), floats()], decoded=16).build()
+
+
+@case("H9", "E_DUPLICATE", 55)
+def alias_named_like_a_tensor():
+    return Forge(tensors=[floats()], aliases=[["a", 0]], decoded=8).build()
+
+
+@case("H10", "E_VERSION", 47)
+def unknown_encoding():
+    return with_spec([2], [99, 0, 1, 8])
+
+
+@case("H10", "E_VERSION", 47)
+def unknown_coder():
+    return with_spec([2], [0, 0, 99, 8])
+
+
+@case("H10", "E_VERSION", 47)
+def unknown_number_type():
+    return with_spec([2], [0, 15, 1, 8])
+
+
+@case("H10", "E_VERSION", 47)
+def number_type_narrower_than_stored():
+    return with_spec([2], [0, 32, 1, 8])
+
+
+@case("H10", "E_VERSION", 47)
+def unknown_form_of_mask():
+    return with_spec([2], [1, 31, 1, 0, 1, 1, 0, 0, 1, 4])
+
+
+@case("H10", "E_COUNT", 47)
+def empty_spec():
+    return with_spec([2], [])
+
+
+@case("H10", "E_COUNT", 47)
+def spec_cut_short():
+    return with_spec([2], [0, 0, 1])
+
+
+@case("H10", "E_TRAILING", 47)
+def spec_too_long():
+    return with_spec([2], [0, 0, 1, 8, 0])
+
+
+@case("H10", "E_COUNT", 47)
+def codebook_without_entries():
+    return with_spec([2], [2, 0, 1, 0, 0, 0, 1, 0])
+
+
+@case("H10", "E_COUNT", 47)
+def codebook_of_65537_entries():
+    return with_spec([2], [2, 65537, 1, 0, 0, 0, 1, 0])
+
+
+@case("H10", "E_COUNT", 47)
+def more_weights_kept_than_there_are():
+    return with_spec([2], [1, 0, 3, 0, 1, 1, 0, 0, 1, 12])
+
+
+@case("H10", "E_COUNT", 47)
+def more_fillings_than_there_is_room():
+    return with_spec([2], [1, 4, 1, 2**40, 1, 1, 0, 0, 1, 4])
+
+
+@case("H10", "E_SPAN", 47)
+def encodings_nested_too_deep():
+    return with_spec([1], [1, 0, 1, 0, 1, 1] * 5 + [0, 0, 1, 4])
+
+
+@case("H6", "E_OVERFLOW", 47)
+def section_beyond_2_53():
+    return with_spec([2], [0, 16, *[1, 2**52] * 4])
+
+
+@case("H11", "E_INDEX", 57)
+def alias_of_nothing():
+    return Forge(tensors=[floats()], aliases=[["b", 1]], decoded=8).build()
+
+
 @case("H12", "E_VERSION", 45)
 def critical_extra():
     return Forge(extras=[extra("signature", critical=True)], decoded=5).build()
@@ -433,6 +598,71 @@ def graph_is_a_number():
 @case("H13", "E_GRAPH", 40)
 def graph_is_empty():
     return with_header(cbor([[], [], [], []]))
+
+
+@case("H13", "E_GRAPH", 40)
+def operator_not_in_the_list():
+    return computing(["os.system"], [[0, "true"]], Value(1))
+
+
+@case("H13", "E_GRAPH", 40)
+def operator_that_writes():
+    return computing(["add_.Tensor"], [[0, Value(0), Value(0)]], Value(1))
+
+
+@case("H13", "E_GRAPH", 40)
+def reference_forward():
+    return computing(["relu"], [[0, Value(1)]], Value(1))
+
+
+@case("H13", "E_GRAPH", 40)
+def reference_to_nothing():
+    return computing(["relu"], [[0, Value(0)]], Value(2))
+
+
+@case("H13", "E_GRAPH", 40)
+def argument_of_another_type():
+    return computing(["relu"], [[0, "x"]], Value(1))
+
+
+@case("H13", "E_GRAPH", 40)
+def too_many_arguments():
+    return computing(["relu"], [[0, Value(0), 1]], Value(1))
+
+
+@case("H13", "E_GRAPH", 40)
+def input_name_that_is_code():
+    graph = [[["__import__('os')", [2]]], 0, [], [], Value(0)]
+    return with_header(cbor([[], graph, [], []]))
+
+
+@case("H13", "E_GRAPH", 40)
+def graph_of_a_tensor_that_is_not_there():
+    return computing(["add"], [[0, Value(0), Value(1)]], Value(2), tensors=["weight"])
+
+
+@case("H13", "E_GRAPH", 40)
+def graph_that_counts_too_many_tensors():
+    return computing([], [], Value(0), tensors=1)
+
+
+@case("H13", "E_GRAPH", 40)
+def graph_that_leaves_a_tensor_out():
+    graph = [[["x", [2]]], [], ["relu"], [[0, Value(0)]], Value(1)]
+    return Forge(tensors=[floats()], graph=graph, decoded=8).build()
+
+
+@case("H13", "E_GRAPH", 40)
+def graph_that_names_tensors_without_need():
+    graph = [[["x", [2]]], ["a"], ["add"], [[0, Value(0), Value(1)]], Value(2)]
+    return Forge(tensors=[floats()], graph=graph, decoded=8).build()
+
+
+@case("H13", "E_GRAPH", 40)
+def shapes_that_do_not_fit():
+    graph = [[["x", [None, 5]]], 1, ["linear"], [[0, Value(0), Value(1)]], Value(2)]
+    weight = tensor("a", struct.pack("<8f", *range(8)), [2, 4], [0, 0, 1, 32])
+    return Forge(tensors=[weight], graph=graph, decoded=32).build()
 
 
 @case("H14", "E_DECODED_SIZE", 16)
@@ -463,9 +693,150 @@ def section_beyond_the_end():
     return Forge(extras=[extra(length=2**24)], decoded=2**24).build()
 
 
+@case("S2", "E_PADDING", 56)
+def padding_not_zero():
+    return Forge(extras=[extra("big", bytes(65536), padding=bytes(7) + b"\1")], decoded=65536).build()
+
+
+@case("S3", "E_CHECKSUM", 62)
+def sections_swapped():
+    left, right = extra("left", b"12345"), extra("right", b"abcde")
+    whole = Forge(extras=[left, right], decoded=10).build()
+    swapped = whole[:62] + whole[71:80] + whole[62:71]  # each with its own checksum
+    return swapped + hashlib.sha256(swapped).digest()
+
+
 @case("S3", "E_CHECKSUM", 53)
 def section_checksum():
     return Forge(extras=[extra(checksum=0)], decoded=5).build()
+
+
+@case("S4", "E_DECODED_SIZE", 60)
+def lengths_of_streams_moved():
+    """Index of 2 bytes where 1 is right, and one byte of the values lost: the sum is what it should be."""
+    kept = struct.pack("<2f", 1, 2)
+    return Forge(tensors=[tensor("a", b"\x40" + kept, [2], [2, 2, 1, 2, 0, 0, 1, 7])], decoded=8).build()
+
+
+@case("S4", "E_COUNT", 55)
+def stream_too_short():
+    return Forge(tensors=[tensor("a", bytes(7), [2], [0, 0, 1, 7])], decoded=8).build()
+
+
+@case("S4", "E_DECODED_SIZE", 63)
+def stream_too_long():
+    return Forge(tensors=[tensor("a", bytes(9), [2], [0, 0, 1, 9])], decoded=8).build()
+
+
+@case("S4", "E_DECODED_SIZE", 55)
+def constant_without_symbol():
+    return Forge(tensors=[tensor("a", b"", [2], [0, 0, 0, 0])], decoded=8).build()
+
+
+@case("S4", "E_DECODED_SIZE", 56)
+def constant_of_two_symbols():
+    return Forge(tensors=[tensor("a", b"\0\0", [2], [0, 0, 0, 2])], decoded=8).build()
+
+
+@case("S4", "E_PADDING", 59)
+def padding_bits_in_raw():
+    return shared(b"\x41", count=2, entries=2).build()
+
+
+@case("S4", "E_INDEX", 59)
+def index_beyond_the_codebook():
+    return shared(bits("00 11"), count=2, entries=3).build()
+
+
+@case("S4", "E_INDEX", 59)
+def constant_beyond_the_codebook():
+    return shared(b"\3", count=2, entries=3, coder=0).build()
+
+
+@case("S4", "E_COUNT", 61)
+def bitmap_of_another_count():
+    return pruned(bits("1110"), [4], [0, 2, 0]).build()
+
+
+@case("S4", "E_PADDING", 61)
+def bitmap_with_bits_behind_the_end():
+    return pruned(bits("1100 1"), [4], [0, 2, 0]).build()
+
+
+@case("S4", "E_INDEX", 61)
+def place_behind_the_end():
+    return pruned(bits("0010 0010"), [4], [4, 2, 0]).build()
+
+
+@case("S4", "E_INDEX", 61)
+def gap_without_a_weight():
+    return pruned(bits("01 11"), [8], [2, 1, 1]).build()
+
+
+@case("S4", "E_COUNT", 61)
+def index_of_another_count():
+    return pruned(bits("01 01"), [8], [2, 1, 1]).build()
+
+
+@case("S4", "E_HUFFMAN", 59)
+def huffman_length_0():
+    return shared(bits("00 0 0000 1 0110"), 4, 2, coder=2).build()
+
+
+@case("S4", "E_HUFFMAN", 60)
+def huffman_over_full():
+    return shared(bits("00 0 0010 001 1 0110 0110"), 4, 3, coder=2).build()
+
+
+@case("S4", "E_HUFFMAN", 60)
+def huffman_not_full():
+    return shared(bits("00 0 0010 1 1 00 01 10"), 3, 3, coder=2).build()
+
+
+@case("S4", "E_HUFFMAN", 60)
+def huffman_longer_than_15():
+    return shared(bits("00 0 1111 01 0110 0110 0110"), 4, 3, coder=2).build()
+
+
+@case("S4", "E_HUFFMAN", 59)
+def huffman_of_one_symbol():
+    return shared(bits("00 0 0001 1 0000"), 4, 2, coder=2).build()
+
+
+@case("S4", "E_HUFFMAN", 59)
+def huffman_not_optimal():
+    """Lengths 1, 2, 3, 3 for four symbols that are equally frequent: 2, 2, 2, 2 is shorter."""
+    return shared(bits("00 0 0001 01 01 1 0 10 110 111"), 4, 4, coder=2).build()
+
+
+@case("S4", "E_PADDING", 60)
+def huffman_padding():
+    return shared(bits("00 0 0001 1 0110 0001"), 4, 2, coder=2).build()
+
+
+@case("S4", "E_DECODED_SIZE", 61)
+def huffman_bytes_behind_the_end():
+    return shared(bits("00 0 0001 1 0110 0000 0000 0000"), 4, 2, coder=2).build()
+
+
+@case("S4", "E_DECODED_SIZE", 61)
+def huffman_ends_too_early():
+    return shared(bits("00 0 0001 1 0110 0110"), 16, 2, coder=2).build()
+
+
+@case("S4", "E_COUNT", 63)
+def huffman_count_beyond_the_bits():
+    return shared(bits("00 0 0001 1 0110 0110"), 2**20, 2, coder=2).build()
+
+
+@case("S5", "E_NONFINITE", 55)
+def nan_unannounced():
+    return Forge(tensors=[floats(values=(1.0, math.nan))], decoded=8).build()
+
+
+@case("S5", "E_NONFINITE", 59)
+def infinity_in_a_spare_centroid():
+    return shared(bits("00 01"), 2, 3, values=(0.0, 1.0, math.inf)).build()
 
 
 @case("D1", "E_DIGEST", 62)

@@ -18,7 +18,7 @@ from featherweight.container.spec import Alias, ExtraRecord, Header, TensorRecor
 from featherweight.container.state import Tied, tied_tensors
 from featherweight.container.writer import Body, Contents, Spool, write
 from featherweight.encodings import payload
-from featherweight.encodings.attach import attach
+from featherweight.encodings.attach import attach, detach
 from featherweight.encodings.base import Encoding
 from featherweight.encodings.dense import Dense
 from featherweight.entropy.base import Coder
@@ -212,8 +212,17 @@ def _model(reader: Reader, into: nn.Module | None) -> nn.Module:
             model = reader.module(graph, tensors)
         else:
             model = holder_of(tensors)
-        attach(model, {name: encoding for name, encoding in encodings.items() if not _as_it_is(encoding)})
+        detach(model, set(tensors))
+        attach(model, _attachable(reader, model, encodings))
         return model
+
+
+def _attachable(reader: Reader, model: nn.Module, encodings: Mapping[str, Encoding]) -> dict[str, Encoding]:
+    """The encodings worth attaching, each under that name of its tensor which the model lists."""
+    listed = dict(model.named_parameters()) | dict(model.named_buffers())
+    by_alias = {alias: name for alias, name in reader.aliases.items() if name not in listed and alias in listed}
+    place = {name: name for name in encodings} | {name: alias for alias, name in by_alias.items()}
+    return {place[name]: encoding for name, encoding in encodings.items() if not _as_it_is(encoding)}
 
 
 def _as_it_is(encoding: Encoding) -> bool:

@@ -3,8 +3,9 @@
 import hashlib
 import tempfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -13,7 +14,7 @@ from featherweight.container import header as headers
 from featherweight.container import layout
 from featherweight.container.limits import MAX_SIZE, Limits
 from featherweight.container.prefix import Prefix
-from featherweight.container.spec import CHECKSUM_BYTES, FLAG_NONFINITE, MINOR, Header
+from featherweight.container.spec import CHECKSUM_BYTES, FLAG_NONFINITE, MINOR, Header, Section
 from featherweight.core.atomic import replacing, storage_errors
 from featherweight.errors import FormatError, UsageError
 
@@ -33,40 +34,49 @@ class Contents:
     minor: int = MINOR
 
 
-def write(path: str | Path, contents: Contents) -> int:
-    """Writes the file and gives its length in bytes. What was there stays until the new file is complete.
+def write(path: str | Path, contents: Contents) -> None:
+    """Writes the file. What was there stays until the new file is complete.
 
     Raises: UsageError for names or sizes that no reader accepts, StorageError when the file cannot be written.
     """
     header = headers.to_bytes(contents.header)
     _check_readable(header)
     sections = layout.sections(contents.header, len(header))
-    total = layout.file_length(sections, len(header))
+    with replacing(path, size=layout.file_length(sections, len(header))) as file:
+        for piece in pieces(contents):
+            file.write(piece)
+
+
+def pieces(contents: Contents) -> Iterator[bytes]:
+    """All bytes of the file, in order.
+
+    Raises: UsageError for a section that has another length than its record.
+    """
+    header = headers.to_bytes(contents.header)
+    sections = layout.sections(contents.header, len(header))
     prefix = Prefix(
         minor=contents.minor,
         flags=FLAG_NONFINITE if contents.nonfinite else 0,
         header_length=len(header),
         decoded_bytes=headers.decoded_bytes(contents.header),
-        file_length=total,
+        file_length=layout.file_length(sections, len(header)),
         header_checksum=zlib.crc32(header),
     )
     digest = hashlib.sha256()
-    with replacing(path, size=total) as file:
+    for piece in chain([prefix.to_bytes(), header], _bodies(sections, contents.bodies)):
+        digest.update(piece)
+        yield piece
+    yield digest.digest()
 
-        def put(data: bytes) -> None:
-            digest.update(data)
-            file.write(data)
 
-        put(prefix.to_bytes() + header)
-        for section, body in zip(sections, contents.bodies, strict=True):
-            data = body()
-            if len(data) != section.length:
-                raise UsageError(f"a section of {section.length} bytes", where=section.name, value=len(data))
-            put(bytes(section.padding))
-            put(data)
-            put(layout.checksum(section, data).to_bytes(CHECKSUM_BYTES, "little"))
-        file.write(digest.digest())
-    return total
+def _bodies(sections: Sequence[Section], bodies: Sequence[Body]) -> Iterator[bytes]:
+    for section, body in zip(sections, bodies, strict=True):
+        data = body()
+        if len(data) != section.length:
+            raise UsageError(f"a section of {section.length} bytes", where=section.name, value=len(data))
+        yield bytes(section.padding)
+        yield data
+        yield layout.checksum(section, data).to_bytes(CHECKSUM_BYTES, "little")
 
 
 def _check_readable(header: bytes) -> None:
