@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from featherweight.errors import TraceError
+from featherweight.errors import EncodingError, TraceError
 from featherweight.graph.ir import Graph
 from featherweight.profiling._tensors import Stored, batch_size, stored_tensors
 from featherweight.profiling.base import Measurement
 from featherweight.profiling.latency import Latency
 from featherweight.profiling.macs import Macs
-from featherweight.profiling.size import dense_bytes, encoding_words, tensor_bytes
+from featherweight.profiling.size import dense_bytes, encoding_words, kept_as, tensor_bytes
 
 UNITS = ("B", "KB", "MB", "GB")
 
@@ -158,9 +158,16 @@ def _layer(model: nn.Module, name: str, items: list[Stored], macs: float | None)
         parameters=sum(item.tensor.numel() for item in parameters),
         nonzeros=sum(int(torch.count_nonzero(item.tensor)) for item in parameters),
         macs=None if macs is None else int(macs),
-        encoding=encoding_words(largest.encoding, largest.tensor.dtype),
+        encoding=_words(largest),
         encoded_bytes=sum(tensor_bytes(item) for item in items),
     )
+
+
+def _words(item: Stored) -> str:
+    try:
+        return encoding_words(kept_as(item))
+    except EncodingError:  # a type that no encoding has
+        return str(item.tensor.dtype).removeprefix("torch.")
 
 
 def _operator(name: str, macs: int) -> LayerProfile:

@@ -2,12 +2,12 @@
 
 from typing import Any, ClassVar
 
-import torch
 from torch import nn
 
 from featherweight.encodings.base import Encoding
 from featherweight.encodings.dense import Dense
 from featherweight.encodings.payload import coded_bytes
+from featherweight.errors import EncodingError
 from featherweight.profiling._tensors import Stored, by_layer, stored_tensors
 from featherweight.profiling.base import Measurement, Metric
 
@@ -36,11 +36,15 @@ def tensor_bytes(item: Stored) -> int:
     """Bytes of one tensor as it is kept in the file."""
     if item.name.rpartition(".")[2] == TRAINING_ONLY:
         return 0
-    if item.encoding is not None:
-        return coded_bytes(item.encoding)
-    if item.tensor.dtype in (torch.float32, torch.float16, torch.bfloat16):
-        return coded_bytes(Dense(item.tensor, item.tensor.dtype))
-    return item.tensor.numel() * item.tensor.element_size()
+    try:
+        return coded_bytes(kept_as(item))
+    except EncodingError:  # a type that no encoding has (complex numbers, say): as it lies in memory
+        return item.tensor.numel() * item.tensor.element_size()
+
+
+def kept_as(item: Stored) -> Encoding:
+    """The encoding of a tensor: the attached one, else every value in its own type."""
+    return Dense(item.tensor) if item.encoding is None else item.encoding
 
 
 def dense_bytes(parameters: int) -> int:
@@ -48,9 +52,7 @@ def dense_bytes(parameters: int) -> int:
     return parameters * REFERENCE_BYTES
 
 
-def encoding_words(encoding: Encoding | None, dtype: torch.dtype) -> str:
-    """An encoding in words, outermost first: "sparse, codebook of 32, dense float16"."""
-    if encoding is None:
-        return str(dtype).removeprefix("torch.")
-    inner = [item for item in vars(encoding).values() if isinstance(item, Encoding)]
-    return " ".join([type(encoding).__name__.lower(), *(encoding_words(item, item.dtype) for item in inner)])
+def encoding_words(encoding: Encoding) -> str:
+    """An encoding in words, outermost first: "sparse index 5 > codebook 32 > dense float16"."""
+    packed = encoding.pack()
+    return " > ".join([type(encoding).describe(packed.fields), *(encoding_words(item) for item in packed.children)])
