@@ -76,7 +76,7 @@ class Codebook(Encoding):
     @classmethod
     def from_tensor(cls, weight: Tensor) -> "Codebook":
         """The different values of `weight` as centroids. Raises: EncodingError for more than 65536 of them."""
-        return cls.of(weight, weight.detach().reshape(-1).unique())
+        return cls.of(weight, torch.unique(weight.detach()))
 
     @property
     def shape(self) -> Shape:

@@ -7,8 +7,10 @@ A coder may refuse a stream with EncodingError (one for two symbols only, say); 
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featherweight.entropy.base import Coder, Symbols
 from featherweight.errors import EncodingError, FormatError
@@ -43,9 +45,8 @@ def check_round_trip(coder: Coder) -> None:
         expect(again.shape == symbols.shape and again.dtype.kind == "u", "shape and type", where=where)
         expect(bool((again == symbols).all()), "decodes what it coded", where=where)
         expect(coder.to_bits(again, alphabet) == data, "one form a stream", where=where)
-        expect(
-            coder.from_bits(memoryview(data), len(symbols), alphabet).shape == again.shape, "takes views", where=where
-        )
+        viewed = coder.from_bits(memoryview(data), len(symbols), alphabet)
+        expect(bool((viewed == symbols).all()), "takes a view of bytes", where=where)
 
 
 def check_size(coder: Coder) -> None:
@@ -67,14 +68,9 @@ def check_refuses_foreign_symbols(coder: Coder) -> None:
     """A symbol outside the alphabet, an impossible alphabet and a wrong shape or type are refused."""
     one = np.ones(8, np.uint32)
     mixed = np.arange(8, dtype=np.uint32)
-    for symbols, alphabet in (
-        (one, 1),
-        (mixed, 7),
-        (one, 0),
-        (one, (1 << 20) + 1),
-        (mixed.reshape(2, 4), 8),
-        (mixed.astype(np.int64), 8),
-    ):
+    cases: list[tuple[NDArray[Any], int]] = [(one, 1), (mixed, 7), (one, 0), (one, (1 << 20) + 1)]
+    cases += [(mixed.reshape(2, 4), 8), (mixed.astype(np.int64), 8)]
+    for symbols, alphabet in cases:
         where = f"{type(coder).__name__}, alphabet {alphabet}"
         expect(_refuses(coder.to_bits, symbols, alphabet), "refuses a foreign symbol", where=where)
         expect(_refuses(coder.size, symbols, alphabet), "refuses a foreign symbol", where=where)
