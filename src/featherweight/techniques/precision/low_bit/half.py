@@ -32,7 +32,7 @@ class Half(Technique):
     survey: ClassVar[str] = "bits precision; IEEE 754 binary16, bfloat16"
     applies_to: ClassVar[tuple[str, ...]] = ("any floating-point parameter or buffer",)
 
-    format: Literal["float16", "bfloat16"] = "float16"
+    format: Literal["float16", "bfloat16"] = "float16"  # finer, or of wider range
     tensors: tuple[str, ...] = ()  # patterns of names; empty: every floating-point parameter and buffer
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:

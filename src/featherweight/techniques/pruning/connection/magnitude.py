@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from featherweight.core.context import Context, Finetuning
+from featherweight.encodings.attach import attach, encodings_of
 from featherweight.errors import ConfigError, TechniqueError
 from featherweight.numerics.masks import keep_above_std
 from featherweight.techniques._selection import (
@@ -55,8 +56,8 @@ class Magnitude(Technique):
     applies_to: ClassVar[tuple[str, ...]] = ("conv", "linear", "recurrent", "embedding (by pattern)")
 
     density: float | Mapping[str, float] = 0.1  # share kept, 0 < density <= 1; or {pattern: share}
-    schedule: Literal["gradual", "iterative", "one_shot"] = "gradual"
-    allocation: Literal["lamp", "global", "uniform", "erk", "sensitivity"] = "lamp"
+    schedule: Literal["gradual", "iterative", "one_shot"] = "gradual"  # when to prune, see above
+    allocation: Literal["lamp", "global", "uniform", "erk", "sensitivity"] = "lamp"  # of an overall density
     epochs: float = 10.0  # of training in all, >= 0; 0 prunes without data
     learning_rate: float = 1.0  # times the task's, > 0; falls to 0 by a cosine (in every round anew)
     rounds: int = 4  # of an iterative schedule, >= 1
@@ -96,6 +97,7 @@ class Magnitude(Technique):
         goal = partial(self._goal, pruner, densities)
         dropouts = dropouts_of(model, weights) if self.adjust_dropout else []
         _Schedule(self, pruner, goal, dropouts, context).run()
+        attach(model, encodings_of(model))  # training leaves values finer than they are stored
         context.record("density", dict(zip((weight.name for weight in weights), pruner.densities(), strict=True)))
         return model
 

@@ -44,7 +44,7 @@ class Kmeans(Technique):
     applies_to: ClassVar[tuple[str, ...]] = ("conv", "linear", "recurrent", "any tensor (by pattern)")
 
     bits: float | Mapping[str, float] = 5.0  # log2 of the values a tensor shares, 0..16; or {pattern: bits}
-    initialisation: Literal["linear", "density", "random"] = "linear"
+    initialisation: Literal["linear", "density", "random"] = "linear"  # even in value, even in rank, or drawn
     exact: bool = False  # the best clustering there is, instead of the nearest local one
     epochs: float = 2.0  # of training the shared values, >= 0; 0 needs no data
     learning_rate: float = 0.1  # times the task's, > 0; falls to 0 by a cosine
@@ -75,7 +75,7 @@ class Kmeans(Technique):
             self._train(model, names, context)
         trained = encodings_of(model)
         merged = {w.name: _merged(w.name, trained[w.name], w.parameter) for w, _ in chosen}
-        attach(model, merged)
+        attach(model, trained | merged)  # all of them: training leaves values finer than they are stored
         centroids = {name: _codebook(encoding).centroids.to_tensor() for name, encoding in merged.items()}
         context.record("centroids", {name: values.detach().tolist() for name, values in centroids.items()})
         return model
