@@ -87,7 +87,7 @@ def test_other_encodings_are_refused_by_name():
         def to_tensor(self):
             return WEIGHT
 
-        gradient = project = updated = state = restored = pack = layout = unpack = finite = None
+        gradient = project = updated = state = restored = pack = layout = unpack = finite = from_tensor = None
 
     for act in (
         lambda e: pruned("fc", e, WEIGHT, MASK),

@@ -70,7 +70,7 @@ def test_what_does_not_fit_is_left_or_named(digits):
     with pytest.raises(TechniqueError, match=r"0\.bias: does not fit into float16 \(got 1000000"):
         Half(tensors=("0.bias",)).apply(model, context)
     Half(format="bfloat16", tensors=("0.bias",)).apply(model, context)
-    assert float(model[0].bias[0]) == pytest.approx(1e6, rel=0.01)
+    assert model[0].bias[0].item() == pytest.approx(1e6, rel=0.01)
 
 
 def test_nothing_left_to_narrow(digits):
@@ -96,7 +96,7 @@ def test_records_the_largest_change(digits):
     before = digits.dense()
     model = Half().apply(digits.dense(), context)
     for name, parameter in model.named_parameters():
-        change = float((parameter - dict(before.named_parameters())[name]).abs().max())
+        change = (parameter - dict(before.named_parameters())[name]).abs().max().item()
         assert context.details["narrowed"][name] == pytest.approx(change)
 
 
