@@ -58,6 +58,8 @@ def rewrite(call: Call, meta_of: MetaOf, is_untrained: Callable[[Any], bool]) ->
         return subject
     if call.packet in ("to", "_to_copy", "type_as"):
         return _cast(call, subject, meta_of)
+    if call.packet == "copy":
+        return _written_over(call, subject, meta_of)
     if _changes_nothing(call, subject, meta_of):
         return subject
     return _in_one_form(call)
@@ -80,6 +82,17 @@ def _cast(call: Call, subject: Any, meta_of: MetaOf) -> Any:
     if meta is not None and meta.dtype == call.example.dtype:
         return subject
     return replace(call, packet="to", overload="dtype", given={"self": subject, "dtype": call.example.dtype})
+
+
+def _written_over(call: Call, old: Any, meta_of: MetaOf) -> Any:
+    """What is there after `old` was overwritten: the new values, spread over the old shape. Differentiable."""
+    new = call.given["src"]
+    before, after = meta_of(old), meta_of(new)
+    if before is None or after is None or before.dtype != after.dtype:
+        return Refused("a write into a tensor of another type")
+    if before.shape == after.shape and 1 not in after.shape:  # only a size of 1 could be spread
+        return new
+    return replace(call, packet="expand_as", overload="default", given={"self": new, "other": old})
 
 
 def _changes_nothing(call: Call, subject: Any, meta_of: MetaOf) -> bool:

@@ -22,6 +22,7 @@ from featherweight.graph.ir import Graph, Meta, Node, NodeMeta, Ref, Signature
 from featherweight.graph.ops import REQUIRED
 from featherweight.graph.plain import same
 
+_UNKNOWN: Final = -1  # a size that only the values of tensors determine
 _INLINED: Final = ("wrap_with_set_grad_enabled", "wrap_with_autocast")
 
 
@@ -169,7 +170,10 @@ class _Lowering:
             return self._unsupported(node)
         while listed and same(listed[-1], op.parameters[len(listed) - 1].default):
             listed.pop()
-        return self.emit(name, tuple(listed), self._meta(node.meta.get("val")), _scope(node))
+        meta = self._meta(node.meta.get("val"))
+        if any(isinstance(item, Meta) and _UNKNOWN in item.shape for item in (meta, *_flat(meta))):
+            return Unsupported(f"{node.target}, whose result has a size that depends on values,", _scope(node))
+        return self.emit(name, tuple(listed), meta, _scope(node))
 
     def _inline(self, node: fx.Node, args: Sequence[Any]) -> Any:
         """The body of a block under another gradient or autocast mode, where that changes no result."""
@@ -212,7 +216,8 @@ class _Lowering:
     def _size(self, size: Any) -> int:
         if type(size) is int:
             return size
-        return int(size.node.expr.xreplace(dict(self.names.sizes)))
+        known = size.node.expr.xreplace(dict(self.names.sizes))
+        return int(known) if isinstance(known, int) or known.is_number else _UNKNOWN
 
 
 def _item(args: Any) -> Any:
@@ -345,7 +350,8 @@ def _values(tree: Any) -> list[Value]:
             raise TraceError(
                 f"{item.reason} cannot be kept in a file: it is not in the closed list of pure operators",
                 where=item.scope or "model",
-                fix="Leave it out of forward(), or write it with the usual operators of torch.",
+                fix="Write it with the usual operators of torch (torch.where and masks for selection) or leave it out; "
+                "or compress the weights alone, without an example.",
             )
         if isinstance(item, Value):
             found.append(item)

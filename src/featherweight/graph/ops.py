@@ -97,7 +97,7 @@ REQUIRED: Final = _Required()
 
 # Arguments that graphs leave out: where something runs and how it lies in memory is the machine's matter.
 _MACHINE_TYPES: Final = ("Device", "Layout", "MemoryFormat", "Generator")
-_MACHINE_NAMES: Final = ("pin_memory", "non_blocking", "cudnn_enabled", "cudnn_enable", "copy", "benchmark")
+_MACHINE_NAMES: Final = ("pin_memory", "non_blocking", "cudnn_enabled", "cudnn_enable")
 
 _RNN: Final = {"has_biases": True, "num_layers": 1, "bidirectional": False, "batch_first": False}
 _F32: Final = {"dtype": torch.float32}
@@ -232,7 +232,9 @@ def _from_schema(name: str, function: Any) -> Op:
 
 
 def _is_machine(argument: Any) -> bool:
-    kind = str(getattr(argument, "real_type", argument.type))
+    kind = str(argument.real_type)
+    if (argument.name, kind) == ("copy", "bool"):  # whether a cast must copy: nothing writes, so nobody can tell
+        return True
     return argument.name in _MACHINE_NAMES or any(word in kind for word in _MACHINE_TYPES)
 
 

@@ -44,7 +44,7 @@ def trace(model: nn.Module, example: Any) -> Graph:
 
 
 def _captured(model: nn.Module, inputs: tuple[Any, ...]) -> Graph:
-    for example, axis in _attempts(inputs):
+    for example, axis in _attempts(model, inputs):
         try:
             program = _export(model, example, axis)
         except Exception:  # noqa: BLE001  # whatever the model's code raises; the last attempt reports it
@@ -60,17 +60,26 @@ def _captured(model: nn.Module, inputs: tuple[Any, ...]) -> Graph:
     return replace(graph, notes=(f"the batch is fixed at {', '.join(str(size) for size in sizes)}",))
 
 
-def _attempts(inputs: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], int]]:
-    """Examples, each with the axis to try as the batch: the first; then the second, as recurrent networks have it.
+def _attempts(model: nn.Module, inputs: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], int]]:
+    """Examples, each with the axis to try as the batch.
 
     Export takes a size of 1 for a constant, so a batch of 1 is made 2.
     """
-    for axis in (0, 1):
+    for axis in _batch_axes(model):
         tensors = [item for item in tensors_in(inputs) if item.dim() > 0]
         if not tensors or any(item.dim() <= axis for item in tensors):
             return
         single = all(item.shape[axis] == 1 for item in tensors)
         yield (_mapped(inputs, partial(_doubled, axis=axis)) if single else inputs), axis
+
+
+def _batch_axes(model: nn.Module) -> list[int]:
+    """The first axis; then the second, where a module says that its batch is not in front (recurrent layers)."""
+    if isinstance(model, GraphModule):
+        shapes = [item.shape for item in model.graph.signature]
+        return sorted({axis for shape in shapes for axis, size in enumerate(shape) if size is None})
+    behind = any(getattr(module, "batch_first", None) is False for module in model.modules())
+    return [0, 1] if behind else [0]
 
 
 def _doubled(tensor: Tensor, axis: int) -> Tensor:
