@@ -79,14 +79,8 @@ def as_examples(source: Any, *, where: str = "data") -> Examples:
     Raises: DataError when it is none of them or empty.
     """
     source = getattr(source, "dataset", source) if type(source).__name__ == "DataLoader" else source
-    examples: Examples
-    if isinstance(source, Examples) and not isinstance(source, Tensor):  # a tensor has a gather() of its own
-        examples = source
-    elif isinstance(source, tuple | list) and len(source) >= 2 and all(isinstance(part, Tensor) for part in source):
-        examples = TensorExamples(source[:-1], source[-1])
-    elif _is_dataset(source):
-        examples = DatasetExamples(source)
-    else:
+    examples = _recognised(source)
+    if examples is None:
         raise DataError(
             "cannot be read as examples",
             where=where,
@@ -98,13 +92,21 @@ def as_examples(source: Any, *, where: str = "data") -> Examples:
     return examples
 
 
-def _is_dataset(source: Any) -> bool:
-    """Whether `source` gives items by number. Text, mappings and tensors do too, but not items of (input, target)."""
+def _recognised(source: Any) -> Examples | None:
+    """`source` as Examples, if it is something like them.
+
+    Text, mappings and tensors give items by number too, and a tensor even has a gather(), but not of (input, target).
+    """
     if isinstance(source, str | bytes | Mapping | Tensor):
-        return False
+        return None
+    if isinstance(source, Examples):
+        return source
     if isinstance(source, tuple | list) and any(isinstance(part, Tensor) for part in source):
-        return False
-    return hasattr(source, "__getitem__") and hasattr(source, "__len__")
+        whole = len(source) >= 2 and all(isinstance(part, Tensor) for part in source)
+        return TensorExamples(source[:-1], source[-1]) if whole else None
+    if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
+        return DatasetExamples(source)
+    return None
 
 
 def batches(examples: Examples, size: int, order: Tensor | None = None) -> Iterator[Batch]:
