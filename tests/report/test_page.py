@@ -119,7 +119,7 @@ def test_no_name_becomes_markup(story, name):
     )
     text = render(hostile)
     page = Page(text)
-    assert set(page.tags) == set(plain.tags)
+    assert set(page.tags) - {"wbr"} == set(plain.tags) - {"wbr"}  # a place to break after each dot of a name
     assert {item[:2] for item in page.attributes} == {item[:2] for item in plain.attributes}
     assert not {"\u202e", "\x00", "\x1b"} & set(text)
     text.encode("utf-8")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from featherweight.cli import jobs
-from featherweight.cli.options import Debug, Device, Json, Seed, recipe_names, task_names
+from featherweight.cli.options import AllowEnvChange, Debug, Device, Json, Seed, recipe_names, task_names
 
 Task = Annotated[
     str,
@@ -60,6 +60,7 @@ def compress(
     max_drop: MaxDrop = None,
     extras: Extras = True,
     dry_run: DryRun = False,
+    allow_env_change: AllowEnvChange = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -71,4 +72,4 @@ def compress(
     if dry_run:
         jobs.plan(job, json=json)
     else:
-        jobs.start(job, run_dir, json=json)
+        jobs.start(job, run_dir, json=json, allow_env_change=allow_env_change)

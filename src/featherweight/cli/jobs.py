@@ -2,7 +2,7 @@
 
 import json as json_text
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from featherweight.cli.late import Late
 from featherweight.cli.output import check_source, check_target, news
 from featherweight.cli.progress import shown, waiting
 from featherweight.core import atomic
-from featherweight.errors import FeatherweightError, UsageError
+from featherweight.errors import InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
     from featherweight.core.task import Task
@@ -32,7 +32,7 @@ else:
     results = Late("featherweight.recipes.result")
     runs = Late("featherweight.recipes.run")
 
-ORDER = "order.json"
+ORDER, STATE = "order.json", "run.json"  # ours; and what recipes/store.py writes when a run has begun
 RUNS = Path("runs")
 
 
@@ -84,7 +84,7 @@ def plan(job: Job, *, json: bool) -> None:
     summary.plan(summary.Plan(job.output, job.seed, recipe, task, steps, totals), json=json)
 
 
-def start(job: Job, run_dir: Path | None, *, json: bool) -> None:
+def start(job: Job, run_dir: Path | None, *, json: bool, allow_env_change: bool = False) -> None:
     """Runs a job from its beginning, or from where the same job was stopped in `run_dir`."""
     with waiting("checking", quiet=json):
         recipe, task = _prepared(job)
@@ -98,22 +98,24 @@ def start(job: Job, run_dir: Path | None, *, json: bool) -> None:
             fix=f"Go on with that one by `featherweight resume {directory}`, or name another directory.",
         )
     atomic.write_atomically(kept, order)
-    _run(job, recipe, task, directory, json=json)
+    _run(job, recipe, task, _Place(directory, allow_env_change), json=json)
 
 
-def resume(directory: Path, *, json: bool) -> None:
+def resume(directory: Path, *, json: bool, allow_env_change: bool = False) -> None:
     """Goes on with the job whose order lies in `directory`."""
     check_source(directory, what="run directory", directory=True)
     kept = check_source(directory / ORDER, what="order of a run")
     job = Job.from_json(kept.read_text(encoding="utf-8"), kept)
     with waiting("checking", quiet=json):
         recipe, task = _prepared(job)
-    _run(job, recipe, task, directory, json=json)
+    _run(job, recipe, task, _Place(directory, allow_env_change), json=json)
 
 
 def _prepared(job: Job) -> tuple["recipes.Recipe", "Task"]:
     """Recipe and task, both checked, the cheap checks first."""
     check_target(job.output)
+    if job.recipe.endswith((".yaml", ".yml")):
+        check_source(Path(job.recipe), what="recipe file")
     recipe = recipes.Recipe.read(job.recipe)
     if job.max_drop is not None:
         recipe = replace(recipe, max_drop=job.max_drop)
@@ -138,26 +140,38 @@ def _made(run_dir: Path | None, name: str) -> Path:
     raise UsageError("too many runs of this name", where=str(RUNS), value=name, fix="Name one with --run-dir.")
 
 
-def _run(job: Job, recipe: "recipes.Recipe", task: "Task", directory: Path, *, json: bool) -> None:
-    with shown(quiet=json) as progress, _resumable(directory):
+@dataclass(frozen=True)
+class _Place:
+    """Where a run is kept, and whether it may go on in another environment than it began in."""
+
+    directory: Path
+    allow_env_change: bool
+
+
+def _run(job: Job, recipe: "recipes.Recipe", task: "Task", place: _Place, *, json: bool) -> None:
+    with shown(quiet=json) as progress, _resumable(place.directory):
         context = contexts.TaskContext(task, seed=job.seed, device=job.device, progress=progress)
-        result = runs.compress(task.build(), recipe, context, run_dir=directory)
+        result = runs.compress(
+            task.build(), recipe, context, run_dir=place.directory, allow_env_change=place.allow_env_change
+        )
         report = results.save(result, job.output, extras=job.extras)
-    summary.done(summary.Done(job.output, directory, job.seed, result, report), json=json)
+    summary.done(summary.Done(job.output, place.directory, job.seed, result, report), json=json)
 
 
 @contextmanager
 def _resumable(directory: Path) -> Iterator[None]:
-    """Says how to go on when the run is stopped by a signal."""
+    """Says how to go on when the run is stopped by a signal; leaves nothing behind of a run that did not begin."""
     try:
         yield
-    except KeyboardInterrupt:
-        news(_advice(directory))
-        raise
-    except FeatherweightError as error:
-        if error.exit_code > 128:  # stopped by a signal, state saved
-            error.fix = ""
+    except BaseException as error:
+        if not (directory / STATE).exists():
+            (directory / ORDER).unlink(missing_ok=True)
+            with suppress(OSError):  # other files of the user's may lie there
+                directory.rmdir()
+        elif isinstance(error, InterruptedRunError):
             error.args = (f"stopped, everything so far is kept. {_advice(directory)}",)
+        elif isinstance(error, KeyboardInterrupt):
+            news(_advice(directory))
         raise
 
 

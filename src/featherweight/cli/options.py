@@ -48,6 +48,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of every random choice.")]
 Device = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
+AllowEnvChange = Annotated[
+    bool,
+    typer.Option(
+        "--allow-env-change",
+        help="Go on although torch, threads or machine changed; the result is then not the same bit for bit.",
+    ),
+]
 File = Annotated[
     Path, typer.Argument(metavar="FILE.fwt", help="A compressed file.", autocompletion=file_names, show_default=False)
 ]

@@ -64,10 +64,10 @@ def plan(made: Plan, *, json: bool) -> None:
     data = ", ".join(f"{count_text(count)} {split}" for split, count in examples.items() if count)
     line(f"task     {made.task.name}: {count_text(made.model['parameters'])} parameters, {data or 'no data'}")
     line(f"recipe   {made.recipe.name}, may cost {_allowed(made.recipe.max_drop)}, seed {made.seed}")
-    for number, step in enumerate(made.steps, 1):
-        layers = f"{len(step.layers)} layers, {count_text(step.weights)} weights" if step.layers else "the network"
-        line(f"  {number}. {step.technique} on {layers}, may cost {_allowed(step.max_drop)}")
-        line(f"       {settings_text(step.settings)}")
+    for step, asked in zip(made.steps, made.recipe.to_dict()["steps"], strict=True):
+        room = f"{len(step.tensors)} tensors with {count_text(step.weights)} weights"
+        line(f"  {step.index + 1}. {step.technique} on {room}, may cost {_allowed(step.max_drop)}")
+        line(f"     {settings_text(asked.get('with', {}))}")
     line(f"output   {made.output} (nothing was written: this is a dry run)")
 
 

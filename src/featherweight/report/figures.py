@@ -8,7 +8,7 @@ from markupsafe import Markup
 from featherweight.report import svg
 from featherweight.report.scale import Bytes, Linear, Scores
 from featherweight.report.story import Curve, Histogram, Layer, Step, Story
-from featherweight.report.text import MINUS, bytes_text, count_text, percent, ratio
+from featherweight.report.text import MINUS, bytes_text, count_text, percent, ratio, round_bytes
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def layer_axis(scale: Bytes) -> Markup:
     """The labels of the axis under the layers' rows."""
     drawing = svg.figure(18, "Bytes, logarithmic", classes="plot row")
     for tick in scale.ticks():
-        svg.text(drawing, (100 * scale.at(tick), 13), bytes_text(tick), classes="muted middle")
+        svg.text(drawing, (100 * scale.at(tick), 13), round_bytes(tick), classes="muted middle")
     return svg.markup(drawing)
 
 

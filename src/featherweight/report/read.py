@@ -2,12 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from featherweight.core import config
 from featherweight.encodings.attach import encodings_of
-from featherweight.errors import StorageError
+from featherweight.encodings.dense import Dense
+from featherweight.errors import FeatherweightError, StorageError
 from featherweight.recipes.ledger import Entry, Ledger
+from featherweight.recipes.recipe import Recipe, technique
 from featherweight.recipes.result import Result
 from featherweight.report import stages
 from featherweight.report.story import Attempt, Curve, Guard, Step, Story
@@ -30,13 +34,15 @@ def from_run(directory: str | Path) -> Story:
         raise StorageError("the ledger is damaged", where=str(folder / LEDGER), value=str(error)) from error
     files = {entry.index: folder / STEPS / f"{entry.index:02d}.fwt" for entry in ledger}
     kept = {index: path for index, path in files.items() if path.is_file()}
-    final = folder / RESULT
-    return _told(ledger, about, stages.from_files(ledger, kept, final if final.is_file() else None))
+    final = folder / RESULT if (folder / RESULT).is_file() else None
+    story = _told(ledger, about, stages.from_files(tuple(ledger), kept, final))
+    return story if final else replace(story, notes=("This run is not finished: no file was written yet.",))
 
 
 def from_result(result: Result) -> Story:
     """The story of a result in memory; what the weights were before each step is known to a run directory only."""
-    weights = stages.from_encodings(encodings_of(result.model))
+    plain = {name: Dense(tensor.detach(), tensor.dtype) for name, tensor in result.model.named_parameters()}
+    weights = stages.from_encodings({**plain, **encodings_of(result.model)})
     about = {"task": result.provenance.get("task", "model")} if isinstance(result.provenance, Mapping) else {}
     return _told(result.ledger, about | {"recipe": result.recipe.to_dict()}, weights)
 
@@ -67,9 +73,17 @@ def _told(ledger: Sequence[Entry] | Ledger, about: Mapping[str, Any], weights: s
         score_before=entries[0].score_before if entries else None,
         score_after=entries[-1].score_after if entries else None,
         provenance=provenance,
-        recipe_text="",
-        notes=() if weights.file_bytes is not None else ("This run is not finished: no file was written yet.",),
+        recipe_text=_yaml(recipe),
     )
+
+
+def _yaml(recipe: Any) -> str:
+    if not isinstance(recipe, Mapping):
+        return ""
+    try:
+        return Recipe.from_dict(recipe).to_yaml()
+    except FeatherweightError:  # of another release: shown as it was kept
+        return json.dumps(recipe, indent=2, ensure_ascii=False)
 
 
 def _extra(weights: stages.Weights, name: str) -> dict[str, Any]:
@@ -88,7 +102,7 @@ def _step(entry: Entry) -> Step:
     return Step(
         index=entry.index,
         technique=entry.technique,
-        settings=entry.settings,
+        settings=_unlike_defaults(entry),
         seconds=entry.seconds,
         score_before=entry.score_before,
         score_after=entry.score_after,
@@ -96,6 +110,15 @@ def _step(entry: Entry) -> Step:
         bytes_after=entry.after.get("encoded_bytes"),
         guard=guard,
     )
+
+
+def _unlike_defaults(entry: Entry) -> Mapping[str, Any]:
+    """The settings that somebody chose; all of them when the technique is not there any more or was another."""
+    try:
+        kind = technique(entry.technique)
+        return config.to_dict(config.from_dict(kind, entry.settings), defaults=False)
+    except FeatherweightError:
+        return entry.settings
 
 
 def _curves(entries: Sequence[Entry]) -> list[Curve]:

@@ -40,7 +40,7 @@ def _round_step(rough: float) -> float:
     if rough <= 0 or not math.isfinite(rough):
         return 0.0
     power = 10.0 ** math.floor(math.log10(rough))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    return min((1, 2, 5, 10), key=lambda factor: abs(math.log(factor * power / rough))) * power
 
 
 @dataclass(frozen=True)

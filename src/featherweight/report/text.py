@@ -41,6 +41,16 @@ def bytes_text(count: int | float | None) -> str:
     return f"{size:.{digits}f} {_UNITS[unit]}"
 
 
+def round_bytes(count: int) -> str:
+    """A round number of bytes, as on an axis: 10 KB, 1 MB.
+
+    >>> round_bytes(300_000)
+    '300 KB'
+    """
+    number, unit = bytes_text(count).split(" ")
+    return f"{float(number):g} {unit}"
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     """A share 0..1 as a percentage; a positive one never reads as zero.
 
