@@ -139,25 +139,37 @@ class Reader:
         return bytes(self._payload(self.sections[index]))
 
     def encodings(self) -> Iterator[tuple[str, Encoding]]:
-        """All tensors in the order of the file, each read once; then all that is left of the file is checked.
-
-        Trust the tensors only when the iterator has come to its end: the digest over everything comes last.
+        """All tensors in the order of the file, after checksums and digest of everything have been compared.
 
         Raises: FormatError for anything that is not right.
         """
-        digest = hashlib.sha256(self._source.read(0, PREFIX_BYTES + self.prefix.header_length))
+        self.check()
         nonfinite = False
-        for section in self.sections:
+        for section in self.sections[: len(self.header.tensors)]:
             self._deadline.check(section.name, section.start)
-            data = self._checked(section, digest)
-            if section.index < len(self.header.tensors):
-                encoding = self._decoded(section, data)
-                nonfinite = nonfinite or (self.prefix.nonfinite and not encoding.finite)
-                yield section.name, encoding
-        self._check_digest(digest.digest())
+            encoding = self._decoded(section, self._payload(section))
+            nonfinite = nonfinite or (self.prefix.nonfinite and not encoding.finite)
+            yield section.name, encoding
         if self.prefix.nonfinite and not nonfinite:
             raise FormatError(
                 "E_NONFINITE", "the file announces NaN or infinity and holds none", section="prefix", offset=10
+            )
+
+    def check(self) -> None:
+        """Compares all checksums and the digest; decodes nothing, so that decoders see no accidental damage at all.
+
+        Raises: FormatError for a damaged file.
+        """
+        digest = hashlib.sha256(self._source.read(0, PREFIX_BYTES + self.prefix.header_length))
+        for section in self.sections:
+            self._deadline.check(section.name, section.start)
+            self._payload(section, digest)
+        if digest.digest() != self.digest:
+            raise FormatError(
+                "E_DIGEST",
+                "the file is not what was written: its digest differs",
+                section="digest",
+                offset=self.prefix.file_length - DIGEST_BYTES,
             )
 
     def verify(self) -> None:
@@ -208,10 +220,7 @@ class Reader:
                 value=decoded,
             )
 
-    def _payload(self, section: Section) -> Bytes:
-        return self._checked(section, None)
-
-    def _checked(self, section: Section, digest: "hashlib._Hash | None") -> Bytes:
+    def _payload(self, section: Section, digest: "hashlib._Hash | None" = None) -> Bytes:
         """The payload of a section, its padding and checksum checked; all of it goes into `digest`."""
         begin = section.start - section.padding
         data = memoryview(self._source.read(begin, section.end - begin))
@@ -235,15 +244,6 @@ class Reader:
                 "E_NONFINITE", "holds NaN or infinity unannounced", section=section.name, offset=section.start
             )
         return encoding
-
-    def _check_digest(self, digest: bytes) -> None:
-        if digest != self.digest:
-            raise FormatError(
-                "E_DIGEST",
-                "the file is not what was written: its digest differs",
-                section="digest",
-                offset=self.prefix.file_length - DIGEST_BYTES,
-            )
 
     def _check_graph(self, graph: Graph, counted: bool) -> None:
         """The graph uses every tensor, and names them only where their order is not that of the header."""
