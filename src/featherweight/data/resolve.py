@@ -22,15 +22,16 @@ def find(
     """The splits of a set: a name ("mnist", "fashion_mnist", "cifar10", ...), an .npz file or a folder of images.
 
     Named sets are looked for in $FEATHERWEIGHT_DATA, the user cache and the known places of the system, and last
-    downloaded with a checked digest. `settings` are the fields of the source. `fallback` allows the small substitute
-    that some sets have (mnist: the 5,000 digits of "mnist_sample"); `Splits.describe()` says which was used. `seed`
-    chooses which training examples become validation and calibration data.
+    downloaded with a checked digest. `settings` are the fields of the source. `fallback` takes the small substitute
+    that some sets have (mnist: the 5,000 digits of "mnist_sample") rather than download; `Splits.describe()` says
+    which was used. `seed` chooses which training examples become validation and calibration data.
 
     Raises: MissingDataError saying which file to put where; DataError for a file that is broken; UnknownNameError for
     a set that does not exist.
     """
     source, title = _source(name, settings or {})
-    lookup = lookup or Lookup()
+    substitutes = fallback and source.substitute is not None
+    lookup = lookup or Lookup(download=not substitutes)
     try:
         return carve(source.parts(lookup), name=title, seed=seed)
     except MissingDataError:
