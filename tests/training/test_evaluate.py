@@ -55,6 +55,12 @@ def test_a_score_that_is_a_mean_already_is_refused() -> None:
         evaluate(Echo(), examples, lambda output, target: output.mean())
 
 
+def test_a_score_that_is_no_number() -> None:
+    examples = TensorExamples(torch.zeros(4, 2), torch.zeros(4))
+    with pytest.raises(DivergedError, match="no finite number"):
+        evaluate(Echo(), examples, lambda output, target: output[:, 0] / target)
+
+
 def test_modes_are_restored_after_an_error() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.Dropout()).train()
     model[1].eval()

@@ -1,7 +1,8 @@
 """The accuracy guard: a step that costs more than it may is made gentler, or left out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from torch import nn
 
@@ -17,12 +18,14 @@ ROUNDS = 4  # bisections after the first attempt: the strength is found to a six
 class Trial:
     """A step done once. `score` is None when the model gives no numbers any more.
 
-    `model` may be missing when the score is known from an earlier sitting and is not good enough.
+    `model` may be missing when the score is known from an earlier sitting and is not good enough. `details` are what
+    the technique recorded.
     """
 
     settings: Technique
     score: float | None
     model: nn.Module | None = None
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 Try = Callable[[Technique, int, float], Trial]
@@ -62,7 +65,7 @@ def hold(step: Step, before: float, floor: float, attempt: Try) -> Outcome:
     first = attempt(step.settings, 0, floor)
     attempts = [Attempt(asked, first.score)]
     if _enough(first, floor):
-        return Outcome(first, Verdict(before - floor, "kept", tuple(attempts)))
+        return Outcome(first, _verdict(before, floor, "kept", attempts))
     best: Trial | None = None
     gentle, hard = float(type(step.settings).gentle), asked
     while hard is not None and len(attempts) <= ROUNDS:
@@ -77,7 +80,11 @@ def hold(step: Step, before: float, floor: float, attempt: Try) -> Outcome:
             hard = middle
     if best is None and step.required:
         raise _unsatisfied(step, before, floor, attempts)
-    return Outcome(best, Verdict(before - floor, "refused" if best is None else "backed_off", tuple(attempts)))
+    return Outcome(best, _verdict(before, floor, "refused" if best is None else "backed_off", attempts))
+
+
+def _verdict(before: float, floor: float, word: str, attempts: list[Attempt]) -> Verdict:
+    return Verdict(round(before - floor, 12), word, tuple(attempts))  # the difference of two sums has noise behind
 
 
 def _enough(trial: Trial, floor: float) -> bool:
@@ -93,7 +100,7 @@ def _strength(settings: Technique) -> float | None:
 def _between(settings: Technique, gentle: float, hard: float) -> float | None:
     """The middle, as a whole number where the field holds one; None when nothing lies between."""
     middle = (gentle + hard) / 2
-    if any(field.name == settings.strength and type(field.default) is int for field in fields(settings)):
+    if any(one.name == settings.strength and type(one.default) is int for one in fields(settings)):
         middle = round(middle)
     return None if middle in (gentle, hard) else middle
 

@@ -101,10 +101,11 @@ class _Run:
             model, details = self._applied(step, step.settings, model, lent), lent.details
             after = self._score(lent, model)
         else:
-            outcome, details = self._guarded(index, step, model, (score, floor))
+            outcome = self._guarded(index, step, model, (score, floor))
             verdict = outcome.verdict
             if outcome.trial is not None and outcome.trial.model is not None:
-                model, settings, after = outcome.trial.model, outcome.trial.settings, outcome.trial.score
+                kept = outcome.trial
+                model, settings, after, details = outcome.trial.model, kept.settings, kept.score, kept.details
         entry = Entry(
             index=index,
             technique=step.use,
@@ -120,11 +121,8 @@ class _Run:
         )
         return model, entry
 
-    def _guarded(
-        self, index: int, step: Step, model: nn.Module, scores: tuple[float, float]
-    ) -> tuple[Outcome, dict[str, Any]]:
-        """The step under its guard, each attempt on a copy of the model; `scores` are those before and at least."""
-        details: dict[int, dict[str, Any]] = {}
+    def _guarded(self, index: int, step: Step, model: nn.Module, scores: tuple[float, float]) -> Outcome:
+        """The step under its guard, each attempt on a copy of the model; `scores` are that before and the least."""
 
         def attempt(settings: Technique, number: int, floor: float) -> Trial:
             lent = self.context.at_step(index, number, self.store)
@@ -142,15 +140,10 @@ class _Run:
                 # an earlier sitting got this far: its trainings are put back, not done again
                 lent = self.context.at_step(index, number, self.store)
                 made.append(self._applied(step, settings, copy.deepcopy(model), lent))
-            details[number] = lent.details
             self.context.progress.note(f"{step.use}: attempt {number + 1} scores {found}, at least {floor:.6g} wanted")
-            return Trial(settings, found, made[0] if made else None)
+            return Trial(settings, found, made[0] if made else None, lent.details)
 
-        outcome = hold(step, scores[0], scores[1], attempt)
-        if outcome.trial is None:
-            return outcome, details[0]
-        tried = [number for number, one in enumerate(outcome.verdict.attempts) if one.score == outcome.trial.score]
-        return outcome, details[tried[-1]]
+        return hold(step, scores[0], scores[1], attempt)
 
     def _applied(self, step: Step, settings: Technique, model: nn.Module, lent: TaskContext) -> nn.Module:
         """The model after the technique, its weights exactly what their encodings hold."""

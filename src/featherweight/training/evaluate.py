@@ -1,5 +1,6 @@
 """The mean score of a model over a set of examples."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -64,7 +65,7 @@ def slices(examples: Examples, size: int, limit: int | None = None) -> Iterator[
 def evaluate(model: nn.Module, examples: Examples, score: Score, *, where: str = "data", device: Any = "cpu") -> float:
     """The mean of `score(output, target)` over all examples, in evaluation mode, without gradients.
 
-    Raises: DivergedError when the model gives NaN; DataError when `score` does not give one value per example.
+    Raises: DivergedError when model or score give NaN; DataError when `score` does not give one value per example.
     """
     device = torch.device(device)
     total = 0.0
@@ -74,6 +75,8 @@ def evaluate(model: nn.Module, examples: Examples, score: Score, *, where: str =
             output = model(*batch.inputs)
             _check_output(output, where)
             total += _summed(score(output, batch.target), len(indices), where)
+    if not math.isfinite(total):
+        raise DivergedError("the score is no finite number", where=where, value=total, fix="Look at Task(score=...).")
     return total / len(examples)
 
 
