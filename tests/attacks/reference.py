@@ -202,7 +202,7 @@ LARGE = "aligned"
 def aligned() -> Reference:
     """A section of more than 64 KiB, so that there is padding: not one of those that are broken in every place."""
     return Reference(
-        held({"small": numbers(3), "large": (numbers(66, 1000, modulus=65_521) * 64 % 256).byte(), "last": numbers(2)})
+        held({"small": numbers(3), "large": (numbers(68, 1000, modulus=65_521) * 64 % 256).byte(), "last": numbers(2)})
     )
 
 

@@ -1,6 +1,6 @@
 """Models to files and back: `save`, `load`, `open_file`, `repack`."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from featherweight.container.report import FileReport, report
 from featherweight.container.source import FileSource, MappedSource, MemorySource, Source
 from featherweight.container.spec import Alias, ExtraRecord, Header, TensorRecord
 from featherweight.container.state import Tied, tied_tensors
-from featherweight.container.writer import Body, Contents, Spool, write
+from featherweight.container.writer import Body, Contents, Spool, pieces, write
 from featherweight.encodings import payload
 from featherweight.encodings.attach import attach, detach
 from featherweight.encodings.base import Encoding
@@ -50,30 +50,25 @@ def save(
     Raises: UsageError for a name, tensor or value that cannot be kept (NaN and infinity unless nonfinite="allow"),
     EncodingError for a tensor that its encoding does not fit, StorageError when the file cannot be written.
     """
-    check_choice(nonfinite)
-    if graph is None and isinstance(model, GraphModule):
-        graph = model.graph
-    records: list[TensorRecord] = []
-    aliases: list[Alias] = []
-    bodies: list[Body] = []
-    flagged = False
     with Spool(path) as spool:
-        for tied in tied_tensors(model, graph):
-            encoding = _encoding(tied)
-            flagged = _finite_or_allowed(tied.name, encoding, nonfinite) or flagged
-            packed = payload.encode(encoding, coders)
-            aliases += [Alias(name, len(records)) for name in tied.other_names]
-            records.append(headers.tensor_record(tied.name, encoding.shape, packed.spec))
-            bodies.append(spool.add(packed.data))
-        header = Header(
-            tuple(records),
-            None if graph is None else _plain(graph, records),
-            tuple(aliases),
-            tuple(ExtraRecord(name, False, len(data)) for name, data in extras.items()),
-        )
-        bodies += [partial(bytes, data) for data in extras.values()]
-        write(path, Contents(header, bodies, flagged))
+        write(path, _contents(spool.add, model, graph, extras, coders, nonfinite))
     return describe(path)
+
+
+def save_bytes(
+    model: nn.Module,
+    *,
+    graph: Graph | None = None,
+    extras: Mapping[str, bytes] = NO_EXTRAS,
+    coders: Sequence[Coder] | None = None,
+    nonfinite: str = "reject",
+) -> bytes:
+    """The file that `save` writes, in memory.
+
+    Raises: UsageError, EncodingError, as `save` does.
+    """
+    contents = _contents(_keep, model, graph, extras, coders, nonfinite)
+    return b"".join(pieces(contents))
 
 
 def load(
@@ -148,6 +143,39 @@ def repack(path_in: str | Path, path_out: str | Path, *, drop_extras: bool | Col
         slim = Header(header.tensors, header.graph, header.aliases, extras)
         write(path_out, Contents(slim, bodies, reader.prefix.nonfinite, reader.prefix.minor))
     return describe(path_out)
+
+
+def _keep(data: bytes) -> Body:
+    return partial(bytes, data)
+
+
+def _contents(
+    keep: Callable[[bytes], Body],
+    model: nn.Module,
+    graph: Graph | None,
+    extras: Mapping[str, bytes],
+    coders: Sequence[Coder] | None,
+    nonfinite: str,
+) -> Contents:
+    """All that goes into a file; `keep` puts coded sections by until they are written."""
+    check_choice(nonfinite)
+    if graph is None and isinstance(model, GraphModule):
+        graph = model.graph
+    records: list[TensorRecord] = []
+    aliases: list[Alias] = []
+    bodies: list[Body] = []
+    flagged = False
+    for tied in tied_tensors(model, graph):
+        encoding = _encoding(tied)
+        flagged = _finite_or_allowed(tied.name, encoding, nonfinite) or flagged
+        packed = payload.encode(encoding, coders)
+        aliases += [Alias(name, len(records)) for name in tied.other_names]
+        records.append(headers.tensor_record(tied.name, encoding.shape, packed.spec))
+        bodies.append(keep(packed.data))
+    extra_records = [ExtraRecord(name, False, len(data)) for name, data in extras.items()]
+    bodies += [_keep(data) for data in extras.values()]
+    plain = None if graph is None else _plain(graph, records)
+    return Contents(Header(tuple(records), plain, tuple(aliases), tuple(extra_records)), bodies, flagged)
 
 
 def _encoding(tied: Tied) -> Encoding:

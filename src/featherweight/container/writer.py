@@ -39,21 +39,27 @@ def write(path: str | Path, contents: Contents) -> None:
 
     Raises: UsageError for names or sizes that no reader accepts, StorageError when the file cannot be written.
     """
-    header = headers.to_bytes(contents.header)
-    _check_readable(header)
-    sections = layout.sections(contents.header, len(header))
+    header, sections = _placed(contents)
     with replacing(path, size=layout.file_length(sections, len(header))) as file:
-        for piece in pieces(contents):
+        for piece in _pieces(contents, header, sections):
             file.write(piece)
 
 
 def pieces(contents: Contents) -> Iterator[bytes]:
     """All bytes of the file, in order.
 
-    Raises: UsageError for a section that has another length than its record.
+    Raises: UsageError for names or sizes that no reader accepts.
     """
+    return _pieces(contents, *_placed(contents))
+
+
+def _placed(contents: Contents) -> tuple[bytes, tuple[Section, ...]]:
     header = headers.to_bytes(contents.header)
-    sections = layout.sections(contents.header, len(header))
+    _check_readable(header)
+    return header, layout.sections(contents.header, len(header))
+
+
+def _pieces(contents: Contents, header: bytes, sections: tuple[Section, ...]) -> Iterator[bytes]:
     prefix = Prefix(
         minor=contents.minor,
         flags=FLAG_NONFINITE if contents.nonfinite else 0,
