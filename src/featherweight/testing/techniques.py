@@ -11,7 +11,7 @@ import copy
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -93,13 +93,18 @@ def brief(kind: type[Technique]) -> Technique:
     return from_dict(kind, short)
 
 
-def applied(settings: Technique, model: nn.Module, where: str) -> nn.Module | None:
-    """The changed model, or None when the technique refuses it in words."""
+def applied(kind: type[Technique], model: nn.Module, where: str) -> nn.Module | None:
+    """The model changed with brief settings, or None when the technique refuses it in words."""
     try:
-        return settings.apply(model, context())
+        return brief(kind).apply(model, context())
     except TechniqueError as error:
         expect(len(error.what) > 10, "says why it refuses", where=where, value=str(error))
         return None
+
+
+def changed(kind: type[Technique], name: str) -> nn.Module | None:
+    """A network of the zoo with the technique applied; None when it is refused. Each call gives a copy."""
+    return copy.deepcopy(_changed(kind, name))
 
 
 def check_settings(kind: type[Technique]) -> None:
@@ -152,8 +157,9 @@ def check_applies(kind: type[Technique]) -> None:
 
 def check_mode(kind: type[Technique]) -> None:
     """Training or evaluation mode of the modules and what is trainable are left as they were; no gradient is left."""
-    for name, before, after in _runs(kind):
+    for name, before, _ in _runs(kind):
         where = f"{kind.__name__} on {name}"
+        after = _changed(kind, name) or before  # itself: a copy has no gradients
         modes = [module.training for module in after.modules()]
         expect(modes == [module.training for module in before.modules()], "keeps the mode", where=where)
         wanted = [parameter.requires_grad for parameter in before.parameters()]
@@ -164,11 +170,12 @@ def check_mode(kind: type[Technique]) -> None:
 def check_repeats(kind: type[Technique]) -> None:
     """The same model, settings and seed give the same bits."""
     for name in _trained():
-        runs = [applied(brief(kind), network(name), f"{kind.__name__} on {name}") for _ in range(2)]
-        if runs[0] is not None and runs[1] is not None:
-            first, second = (run.state_dict() for run in runs if run is not None)
-            same = all(torch.equal(first[key], second[key]) for key in first)
-            expect(same, "same seed, same weights", where=f"{kind.__name__} on {name}")
+        where = f"{kind.__name__} on {name}"
+        once, again = changed(kind, name), applied(kind, network(name), where)
+        if once is not None and again is not None:
+            first, second = once.state_dict(), again.state_dict()
+            same = first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+            expect(same, "same seed, same weights", where=where)
 
 
 def check_copies(kind: type[Technique]) -> None:
@@ -206,8 +213,8 @@ def check_pair(first: type[Technique], second: type[Technique]) -> None:
     """`second` after `first`: it refuses in words, or the result runs and its encodings hold the weights."""
     for name in _trained():
         where = f"{second.__name__} after {first.__name__} on {name}"
-        model = applied(brief(first), network(name), where)
-        model = None if model is None else applied(brief(second), model, where)
+        model = changed(first, name)
+        model = None if model is None else applied(second, model, where)
         if model is None:
             continue
         expect(bool(torch.isfinite(_output(model)).all()), "runs", where=where)
@@ -227,7 +234,7 @@ CHECKS: dict[str, Check] = {
 }
 
 
-@lru_cache(maxsize=1)
+@cache
 def _trained() -> dict[str, nn.Module]:
     networks = zoo()
     for model in networks.values():
@@ -241,11 +248,16 @@ def _output(model: nn.Module) -> Tensor:
     return output
 
 
+@cache
+def _changed(kind: type[Technique], name: str) -> nn.Module | None:
+    return applied(kind, network(name), f"{kind.__name__} on {name}")
+
+
 def _runs(kind: type[Technique]) -> Iterator[tuple[str, nn.Module, nn.Module]]:
     """Name, network before and network after, for all that the technique takes."""
     taken = 0
     for name in _trained():
-        after = applied(brief(kind), network(name), f"{kind.__name__} on {name}")
+        after = changed(kind, name)
         if after is not None:
             taken += 1
             yield name, network(name), after

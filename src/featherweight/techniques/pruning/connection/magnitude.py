@@ -29,6 +29,7 @@ from featherweight.techniques._selection import (
 )
 from featherweight.techniques.base import Technique
 from featherweight.techniques.pruning.connection._allocation import Goal, cubic, erk_densities, geometric
+from featherweight.techniques.pruning.connection._dead import prune_dead
 from featherweight.techniques.pruning.connection._dropout import Dropout, dropouts_of
 from featherweight.techniques.pruning.connection._pruner import Pruner
 from featherweight.techniques.pruning.connection._sensitivity import equal_drop, scan
@@ -67,6 +68,7 @@ class Magnitude(Technique):
     sensitivity: bool = False  # record the curves for the report whatever the allocation is
     l1: float = 0.0  # weight of sum |w| over the pruned tensors in the training loss, >= 0
     l2: float = 0.0  # weight of sum w^2, >= 0
+    clean: bool = True  # at the end also prune what has no effect: ways into unread and out of constant units
     adjust_dropout: bool = True  # scale dropout by the square root of the connections left
     tensors: tuple[str, ...] = ()  # patterns of names; empty: all conv, linear and recurrent weights
 
@@ -84,7 +86,8 @@ class Magnitude(Technique):
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         """The model with a mask on every chosen weight, its survivors retrained.
 
-        Records "density" (by tensor) and, when it was measured, "sensitivity" (by tensor: [density, score] pairs).
+        Records "density" (by tensor), "dead" (how many weights had no effect any more; null for a model that cannot
+        be traced) and, when it was measured, "sensitivity" (by tensor: [density, score] pairs).
 
         Raises: TechniqueError when nothing can be pruned or weights are not finite, ConfigError for a pattern that
         fits nothing.
@@ -97,6 +100,8 @@ class Magnitude(Technique):
         goal = partial(self._goal, pruner, densities)
         dropouts = dropouts_of(model, weights) if self.adjust_dropout else []
         _Schedule(self, pruner, goal, dropouts, context).run()
+        if self.clean:
+            context.record("dead", prune_dead(pruner, context))
         attach(model, encodings_of(model))  # training leaves values finer than they are stored
         context.record("density", dict(zip((weight.name for weight in weights), pruner.densities(), strict=True)))
         return model
