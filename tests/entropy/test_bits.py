@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 from featherweight.entropy._bits import BitReader, BitWriter, check_end
 from featherweight.errors import FormatError
 
-NUMBERS = st.lists(
-    st.integers(0, 24).flatmap(lambda width: st.tuples(st.integers(0, (1 << width) - 1), st.just(width)))
-)
+NUMBER = st.integers(0, 24).flatmap(lambda width: st.tuples(st.integers(0, (1 << width) - 1), st.just(width)))
+NUMBERS = st.lists(NUMBER)
 
 
 def expected(numbers):

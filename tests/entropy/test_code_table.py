@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,7 +39,7 @@ def test_codes_are_free_of_prefixes_and_in_order(lengths):
     texts = [text for _, _, text in words]
     assert all(len(text) == length for length, _, text in words)
     assert texts == sorted(texts)
-    assert not any(later.startswith(text) for text, later in zip(texts, texts[1:], strict=False))
+    assert not any(later.startswith(text) for text, later in pairwise(texts))
     assert [symbol for _, symbol, _ in words] == tables.in_order(lengths).tolist()
 
 
