@@ -90,6 +90,14 @@ def test_a_histogram_has_a_bar_a_filled_bin_and_a_tick_a_centroid():
     assert next(tick.find("title").text for tick in ticks) == "centroid -0.25, shared by 3 weights"
 
 
+def test_very_many_centroids_become_one_shape():
+    centroids = tuple((index / 200 - 0.5, 1) for index in range(200))
+    drawing = drawn(figures.histogram(Histogram("fc1", -0.5, 0.5, (1, 2), 0, centroids)))
+    (path,) = drawing.iter("path")
+    assert path.get("d").count("M") == 200
+    assert not [line for line in drawing.iter("line") if "centroid" in line.get("class")]
+
+
 def test_an_empty_story_has_figures_all_the_same():
     empty = Story("nothing", "none", stages=("dense",))
     assert drawn(figures.stages(empty)).tag == "svg"

@@ -1,6 +1,8 @@
 import base64
 import hashlib
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -100,6 +102,37 @@ def test_the_policy_allows_the_style_sheet_and_nothing_else(story):
     assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
+def hostile_names():
+    """Some 200: each trick alone, twice, and inside of what a layer may be called."""
+    return [
+        f"{before}{name}{after}" for name in HOSTILE for before in ("", "a.", '"', "<b>") for after in ("", ".w", "-->")
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium here")
+def test_a_browser_runs_nothing_fetches_nothing_and_complains_about_nothing(story, tmp_path):
+    names = hostile_names()
+    layers = [replace(story.layers[0], name=name, encoding=name) for name in names]
+    curves = [replace(story.curves[0], name=name) for name in names[:24]]
+    page = tmp_path / "report.html"
+    page.write_text(render(replace(story, title=names[0], layers=layers, curves=curves)), encoding="utf-8")
+    log = tmp_path / "net.json"
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0", "--dump-dom"]
+    done = subprocess.run(
+        ["chromium", *options, f"--log-net-log={log}", f"--user-data-dir={tmp_path / 'user'}", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "All 240 tensors" in done.stdout
+    assert "CONSOLE" not in done.stderr
+    dom = Page(done.stdout)
+    assert not {"script", "img", "iframe", "a"} & set(dom.tags)
+    assert "example.org" not in log.read_text()
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_name_becomes_markup(story, name):
     plain = Page(render(story))
@@ -126,11 +159,28 @@ def test_no_name_becomes_markup(story, name):
     assert "{{" not in name or "{{7*7}}" in page.text
 
 
-def test_many_layers_show_the_first_pictures_only(story):
-    many = replace(story, histograms=story.histograms * 20, curves=story.curves * 20)
-    text = render(many)
-    assert text.count('<p class="scroll"') == 0
-    assert "The first 24 of 80 are shown." in Page(text).text
+def test_of_many_tensors_the_largest_are_pictured_and_all_are_listed(story):
+    layers = [replace(layer, name=f"{layer.name}.{block}") for block in range(20) for layer in story.layers]
+    text = render(replace(story, layers=layers, histograms=story.histograms * 20, curves=story.curves * 20))
+    page = Page(text)
+    for words in (
+        "The first 24 of 80 are shown.",
+        "The 24 largest of 80 are shown.",
+        "The 24 largest of 160 tensors.",
+        "All 160 tensors",
+    ):
+        assert words in page.text
+    assert text.count('class="layer"') == 24 + 1
+    assert text.count('class="tensor"') == 160 + 1
+    pictured = re.findall(r'<span class="name" title="([^"]*)"', text)
+    assert pictured[:4] == ["conv2.weight.0", "fc1.weight.0", "conv2.weight.1", "fc1.weight.1"]
+
+
+def test_a_run_without_scores_has_no_columns_for_them(story):
+    steps = [replace(step, score_before=None, score_after=None, guard=None) for step in story.steps]
+    page = Page(render(replace(story, steps=steps, score_before=None, score_after=None, curves=[])))
+    assert "Score" not in page.text
+    assert "pruning.connection.magnitude" in page.text
 
 
 def test_a_story_of_nothing_is_a_page():

@@ -30,6 +30,11 @@ def test_a_box_has_no_negative_size():
     assert (box.get("width"), box.get("height")) == ("0%", "0")
 
 
+def test_strokes_are_one_element():
+    path = svg.strokes(svg.figure(80, "x"), [0, 12.5], (100, 110), classes="centroid")
+    assert path.get("d") == "M0 100V110M12.5 100V110"
+
+
 def test_a_curve_stretches_with_the_figure_but_its_stroke_does_not():
     inner = svg.curve(svg.figure(80, "x"), [(0, 10), (100, 70)], 80, classes="path")
     assert inner.get("preserveAspectRatio") == "none"

@@ -25,6 +25,7 @@ class Plot:
         return self.top + (1 - place) * (self.height - self.top - self.bottom)
 
 
+HINTED = 64  # centroids of a tensor that are drawn one by one, with a hint each
 SHADES = 5  # the style sheet has classes shade0 (dense) to shade4 (coded)
 
 
@@ -166,16 +167,25 @@ def histogram(shown: Histogram) -> Markup:
             low = shown.low + index * each
             svg.hint(bar, f"{count_text(count)} weights from {low:.4g} to {low + each:.4g}")
     svg.line(drawing, (0, floor), (100, floor), classes="axis")
-    for value, members in shown.centroids:
-        place = 100 * scale.at(value)
-        mark = svg.line(drawing, (place, floor + 3), (place, floor + 13), classes="centroid")
-        svg.hint(mark, f"centroid {value:.5g}, shared by {count_text(members)} weights")
+    _centroids(drawing, shown, scale, floor + 3)
     svg.text(drawing, (0, 11), f"most: {count_text(most)} a bin", classes="muted halo")
     for value, anchor in ((shown.low, ""), (0.0, "middle"), (shown.high, "end")):
         place = 100 * scale.at(value)
         if anchor != "middle" or 18 < place < 82:
             svg.text(drawing, (place, height - 8), f"{value:.3g}".replace("-", MINUS), classes=f"muted {anchor}")
     return svg.markup(drawing)
+
+
+def _centroids(drawing: svg.Element, shown: Histogram, scale: Linear, top: float) -> None:
+    """A tick for each shared value; with very many the pointer could not tell them apart, so they become one shape."""
+    if len(shown.centroids) > HINTED:
+        places = [100 * scale.at(value) for value, _ in shown.centroids]
+        svg.strokes(drawing, places, (top, top + 10), classes="centroid thin")
+        return
+    for value, members in shown.centroids:
+        place = 100 * scale.at(value)
+        mark = svg.line(drawing, (place, top), (place, top + 10), classes="centroid")
+        svg.hint(mark, f"centroid {value:.5g}, shared by {count_text(members)} weights")
 
 
 def share_bar(share: float) -> Markup:

@@ -5,8 +5,10 @@ The page states a Content-Security-Policy that allows exactly one thing, its own
 
 import base64
 import hashlib
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -16,8 +18,10 @@ from featherweight.report.scale import Linear, Scores
 from featherweight.report.story import Story
 from featherweight.report.text import bytes_text, percent, ratio, seconds_text, visible
 
+T = TypeVar("T")
 _TEMPLATES = Path(__file__).parent / "templates"
-_FIGURES_OF_A_KIND = 24  # more small pictures than this help nobody; the largest layers are shown, the page says so
+_FIGURES_OF_A_KIND = 24  # more small pictures than this help nobody; the largest tensors are shown, the page says so
+_ROWS = 40  # of a table that is open from the start
 
 
 def render(story: Story) -> str:
@@ -37,10 +41,19 @@ def render(story: Story) -> str:
             layer_scale=figures.layer_scale(story),
             curve_scale=_curve_scale(story),
             scores=Scores.of(story.scores),
-            shown=_FIGURES_OF_A_KIND,
+            layers=_largest(story.layers, lambda layer: layer.stages[0]),
+            histograms=_largest(story.histograms, lambda item: item.zeros + sum(item.counts)),
+            curves=story.curves[:_FIGURES_OF_A_KIND],
+            rows=_ROWS,
             facts=list(tables.facts(story.provenance)),
         )
     )
+
+
+def _largest(items: Sequence[T], size: Callable[[T], float]) -> list[T]:
+    """As many of the items as a page should show, the largest, in the order they were in."""
+    chosen = sorted(range(len(items)), key=lambda index: -size(items[index]))[:_FIGURES_OF_A_KIND]
+    return [items[index] for index in sorted(chosen)]
 
 
 @cache

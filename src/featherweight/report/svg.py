@@ -69,6 +69,15 @@ def curve(parent: Element, places: Sequence[tuple[float, float]], height: float,
     return inner
 
 
+def strokes(parent: Element, places: Sequence[float], ends: tuple[float, float], *, classes: str) -> Element:
+    """Upright strokes at places in percent, all from `ends[0]` to `ends[1]` pixels, in one element."""
+    height = _px(max(ends))
+    view = {"viewBox": f"0 0 100 {height}", "preserveAspectRatio": "none", "width": "100%", "height": height}
+    inner = ElementTree.SubElement(parent, "svg", view)
+    path = "".join(f"M{_px(place)} {_px(ends[0])}V{_px(ends[1])}" for place in places)
+    return ElementTree.SubElement(inner, "path", {"d": path, "class": classes, "vector-effect": "non-scaling-stroke"})
+
+
 def hint(element: Element, words: str) -> None:
     """What shows when the pointer rests on `element`."""
     title = ElementTree.Element("title")
