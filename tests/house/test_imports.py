@@ -18,6 +18,7 @@ SOCKETS = {
     "featherweight.encodings": ("attach", "payload"),
     "featherweight.data.sources": (),
     "featherweight.frontends": ("resolve",),
+    "featherweight.profiling": ("profile",),
 }
 
 
