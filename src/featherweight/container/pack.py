@@ -15,7 +15,7 @@ from featherweight.container.reader import Reader, check_choice
 from featherweight.container.report import FileReport, report
 from featherweight.container.source import FileSource, MappedSource, MemorySource, Source
 from featherweight.container.spec import Alias, ExtraRecord, Header, TensorRecord
-from featherweight.container.state import Tied, tied_tensors
+from featherweight.container.state import tied_tensors
 from featherweight.container.writer import Body, Contents, Spool, pieces, write
 from featherweight.encodings import payload
 from featherweight.encodings.attach import attach, detach
@@ -166,9 +166,10 @@ def _contents(
     bodies: list[Body] = []
     flagged = False
     for tied in tied_tensors(model, graph):
-        encoding = _encoding(tied)
-        flagged = _finite_or_allowed(tied.name, encoding, nonfinite) or flagged
-        packed = payload.encode(encoding, coders)
+        with _about(tied.name):
+            encoding = tied.encoding()
+            flagged = _finite_or_allowed(tied.name, encoding, nonfinite) or flagged
+            packed = payload.encode(encoding, coders)
         aliases += [Alias(name, len(records)) for name in tied.other_names]
         records.append(headers.tensor_record(tied.name, encoding.shape, packed.spec))
         bodies.append(keep(packed.data))
@@ -178,11 +179,13 @@ def _contents(
     return Contents(Header(tuple(records), plain, tuple(aliases), tuple(extra_records)), bodies, flagged)
 
 
-def _encoding(tied: Tied) -> Encoding:
+@contextmanager
+def _about(name: str) -> Iterator[None]:
+    """Names the tensor in errors of its encoding."""
     try:
-        return tied.encoding()
+        yield
     except EncodingError as error:
-        raise EncodingError(error.what, where=tied.name, value=error.value, fix=error.fix) from error
+        raise EncodingError(error.what, where=name, value=error.value, fix=error.fix) from error
 
 
 def _finite_or_allowed(name: str, encoding: Encoding, nonfinite: str) -> bool:

@@ -1,0 +1,139 @@
+import os
+
+import pytest
+import torch
+
+from featherweight.container import limits as limits_module
+from featherweight.container.limits import Limits
+from featherweight.container.pack import load, open_file, save
+from featherweight.container.reader import Reader
+from featherweight.container.source import MemorySource, Source
+from featherweight.encodings.attach import attach
+from featherweight.encodings.codebook import Codebook
+from featherweight.errors import FormatError, StorageError, UsageError
+from featherweight.frontends.safetensors import holder_of
+
+
+@pytest.fixture
+def model():
+    model = holder_of({"a": torch.arange(300.0).reshape(30, 10), "b": torch.ones(4), "c": torch.arange(5)})
+    attach(model, {"a": Codebook.of(model.a, torch.linspace(0, 300, 8))})
+    return model
+
+
+@pytest.fixture
+def path(model, tmp_path):
+    save(tmp_path / "a.fwt", model, extras={"recipe": b"{}", "strange": b"123"})
+    return tmp_path / "a.fwt"
+
+
+class Counting(Source):
+    """Says which bytes are read."""
+
+    def __init__(self, data):
+        self.name, self.size, self.data, self.reads = "counting", len(data), data, []
+
+    def read(self, offset, length):
+        self.reads.append((offset, offset + length))
+        return self.data[offset : offset + length]
+
+    def close(self):
+        self.reads.append("closed")
+
+
+def test_single_tensors_and_encodings(model, path):
+    with open_file(path) as reader:
+        assert [record.name for record in reader.tensors] == ["a", "b", "c"]
+        assert torch.equal(reader.tensor("a"), model.a)
+        assert isinstance(reader.encoding("a"), Codebook)
+        assert reader.tensor("c").dtype == torch.int64
+        assert reader.graph is None
+        assert reader.aliases == {}
+        assert dict(reader.extras) == {"recipe": b"{}", "strange": b"123"}
+        reader.verify()
+
+
+def test_opening_reads_prefix_and_header_only_and_a_tensor_its_section_only(path):
+    source = Counting(path.read_bytes())
+    with Reader(source) as reader:
+        begin = reader.sections[0].start
+        assert max(end for _, end in source.reads) <= begin
+        source.reads.clear()
+        reader.tensor("b")
+        assert source.reads == [(reader.sections[1].start, reader.sections[1].end)]
+    assert source.reads[-1] == "closed"
+
+
+def test_a_damaged_section_leaves_the_others_readable(model, path):
+    data = bytearray(path.read_bytes())
+    with open_file(path) as reader:
+        data[reader.sections[0].start] ^= 1
+    with Reader(MemorySource(bytes(data))) as reader:
+        assert torch.equal(reader.tensor("b"), model.b)
+        with pytest.raises(FormatError) as caught:
+            reader.tensor("a")
+        assert (caught.value.code, caught.value.section) == ("E_CHECKSUM", "a")
+        assert caught.value.offset == reader.sections[0].start
+        with pytest.raises(FormatError, match="E_CHECKSUM"):
+            reader.verify()
+
+
+def test_an_unknown_name(path):
+    with open_file(path) as reader, pytest.raises(UsageError, match="no tensor of this name"):
+        reader.tensor("d")
+
+
+def test_extras_cannot_be_changed(path):
+    with open_file(path) as reader, pytest.raises(TypeError):
+        reader.extras["recipe"] = b""
+
+
+def test_the_digest_is_compared_before_anything_is_decoded(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    with Reader(MemorySource(bytes(data))) as reader:
+        assert reader.tensor("b").numel() == 4  # single tensors are under their own checksum
+        with pytest.raises(FormatError, match="E_DIGEST"):
+            next(reader.encodings())
+
+
+def test_a_deadline(path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(limits_module.time, "monotonic", lambda: now[0])
+    with open_file(path, limits=Limits(seconds=1.0)) as reader:
+        encodings = reader.encodings()
+        next(encodings)
+        now[0] = 2.0
+        with pytest.raises(FormatError) as caught:
+            next(encodings)
+    assert (caught.value.code, caught.value.section) == ("E_DEADLINE", "b")
+
+
+def test_only_two_answers_about_nonfinite(path):
+    with pytest.raises(UsageError, match="nonfinite"):
+        open_file(path, nonfinite="perhaps")
+
+
+def test_a_file_cut_while_it_is_mapped(path):
+    with open_file(path) as reader:
+        os.truncate(path, reader.sections[1].start)
+        assert reader.tensor("a").numel() == 300
+        with pytest.raises(StorageError, match="became shorter"):
+            reader.tensor("b")
+
+
+def test_a_file_replaced_while_it_is_open_is_read_as_it_was(model, path):
+    with open_file(path) as reader:
+        save(path, holder_of({"a": torch.zeros(2)}))
+        assert torch.equal(reader.tensor("a"), model.a)
+        reader.verify()
+    assert list(load(path).state_dict()) == ["a"]
+
+
+def test_tensors_do_not_lie_in_the_map(path):
+    """What was decoded stays right when the file is cut afterwards."""
+    with open_file(path) as reader:
+        tensor = reader.tensor("b")
+        os.truncate(path, 10)
+    assert torch.equal(tensor, torch.ones(4))
+    tensor.add_(1)
