@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from featherweight.errors import UsageError
-from featherweight.numerics.masks import keep_above_std, keep_largest, keep_largest_of, lamp_scores
+from featherweight.numerics.masks import count_largest, keep_above_std, keep_largest, lamp_scores
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -23,18 +23,26 @@ def test_keeps_exactly_the_largest(count, dtype):
 def test_of_equal_scores_the_first_is_kept():
     scores = torch.tensor([[1.0, 2.0, 1.0], [1.0, 3.0, 1.0]])
     assert keep_largest(scores, 4).tolist() == [[True, True, True], [False, True, False]]
-    first, second = keep_largest_of([torch.ones(2), torch.ones(3)], 3)
-    assert first.tolist() == [True, True]
-    assert second.tolist() == [True, False, False]
 
 
-def test_global_selection_equals_sorting_everything():
-    parts = [normal(7, 3, seed=1), normal(50, seed=2) * 3, normal(2, 2, 2, seed=3)]
-    masks = keep_largest_of(parts, 20)
+def counts(parts, count):
+    return count_largest([lambda part=part: part for part in parts], [part.numel() for part in parts], count)
+
+
+@pytest.mark.parametrize("count", [0, 1, 20, 74, 75])
+def test_counting_over_tensors_equals_sorting_everything(count):
+    parts = [normal(7, 3, seed=1), normal(50, seed=2) * 3, normal(2, 2, seed=3)]
+    owner = torch.cat([torch.full((part.numel(),), index) for index, part in enumerate(parts)])
     joined = torch.cat([part.flatten() for part in parts])
-    expected = torch.zeros(len(joined), dtype=torch.bool)
-    expected[torch.argsort(joined, descending=True)[:20]] = True
-    assert torch.equal(torch.cat([mask.flatten() for mask in masks]), expected)
+    best = owner[torch.argsort(joined, descending=True)[:count]]
+    assert counts(parts, count) == torch.bincount(best, minlength=3).tolist()
+
+
+def test_of_equal_scores_the_earlier_tensor_keeps_more():
+    assert counts([torch.ones(2), torch.ones(3)], 3) == [2, 1]
+    assert counts([torch.tensor([1.0, 0.0]), torch.tensor([2.0, 1.0, 1.0])], 3) == [1, 2]
+    with pytest.raises(UsageError, match="0 to 5"):
+        counts([torch.ones(2), torch.ones(3)], 6)
 
 
 def test_does_not_change_the_scores():
@@ -71,7 +79,7 @@ def test_threshold_never_gives_back():
 
 def test_lamp_scores_by_hand():
     weight = torch.tensor([[3.0, -1.0], [2.0, 0.0]])
-    expected = torch.tensor([0.0, 1 / 14, 4 / 13, 9 / 9], dtype=torch.float64)
+    expected = torch.tensor([0.0, 1 / 14, 4 / 13, 9 / 9])
     assert torch.allclose(lamp_scores(weight), expected)
 
 
@@ -80,4 +88,4 @@ def test_lamp_does_not_see_the_scale():
     scores = lamp_scores(weight)
     assert torch.allclose(scores, lamp_scores(weight * 1000), rtol=1e-5)
     assert (scores.diff() >= 0).all()
-    assert torch.equal(lamp_scores(torch.zeros(3)), torch.zeros(3, dtype=torch.float64))
+    assert torch.equal(lamp_scores(torch.zeros(3)), torch.zeros(3))

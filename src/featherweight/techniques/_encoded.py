@@ -1,5 +1,6 @@
 """What pruning, sharing and rounding make of the encoding that a tensor already has, so that they combine."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,8 @@ from featherweight.encodings.codebook import Codebook
 from featherweight.encodings.dense import Dense
 from featherweight.encodings.sparse import Sparse
 from featherweight.errors import TechniqueError
+
+_PIECE = 1 << 20  # indices that are made wide enough to index with at a time
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,15 @@ def shared(survivors: Survivors, indices: Tensor, centroids: Tensor) -> Encoding
 
     `indices` has the shape of `survivors.values`.
     """
-    used = torch.bincount(indices.flatten().long(), minlength=len(centroids)) > 0
+    used = torch.zeros(len(centroids), dtype=torch.bool, device=indices.device)
+    for part in _pieces(indices):
+        used[part] = True
     merged, place = torch.unique(centroids[used], return_inverse=True)
-    moved = torch.zeros(len(centroids), dtype=torch.long, device=indices.device)
-    moved[used] = place
-    codebook = Codebook(moved[indices.long()], Dense(merged, survivors.stored))
+    if len(merged) < len(centroids) or not torch.equal(merged, centroids):
+        moved = torch.zeros(len(centroids), dtype=indices.dtype, device=indices.device)
+        moved[used] = place.to(indices.dtype)
+        indices = torch.cat([moved[part] for part in _pieces(indices)]).reshape(indices.shape)
+    codebook = Codebook(indices, Dense(merged, survivors.stored))
     return codebook if survivors.mask is None else Sparse(survivors.mask, codebook)
 
 
@@ -83,6 +90,12 @@ def narrowed(name: str, encoding: Encoding | None, weight: Tensor, stored: torch
     if isinstance(encoding, Dense):
         return Dense(encoding.to_tensor().detach(), stored)
     raise _unknown(name, encoding)
+
+
+def _pieces(indices: Tensor) -> Iterator[Tensor]:
+    """The indices in row-major order and in a type that torch indexes with, some at a time."""
+    flat = indices.flatten()
+    yield from (flat[first : first + _PIECE].int() for first in range(0, max(len(flat), 1), _PIECE))
 
 
 def _part(name: str, encoding: Encoding, kept: Tensor) -> Encoding:

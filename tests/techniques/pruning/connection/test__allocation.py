@@ -3,7 +3,7 @@ from math import prod
 import pytest
 import torch
 
-from featherweight.techniques.pruning.connection._allocation import Goal, cubic, erk_densities, geometric
+from featherweight.techniques.pruning.connection._allocation import Goal, Share, cubic, erk_densities, geometric
 
 SHAPES = [(300, 784), (100, 300), (10, 100)]
 
@@ -30,22 +30,26 @@ def test_erk_by_hand():
     assert found == pytest.approx([scale * 10 / 16, scale * 8 / 16])
 
 
+def shares(*survivors, sizes=None, start=None):
+    sizes = sizes or [len(part) for part in survivors]
+    start = start or [1.0] * len(survivors)
+    return [Share(n, s, len(p), lambda p=p: p) for n, s, p in zip(sizes, start, survivors, strict=True)]
+
+
 @pytest.mark.parametrize("score", ["global", "lamp"])
 def test_by_score_the_count_is_met_over_all_tensors(score):
-    survivors = [torch.randn(1000), torch.randn(300) * 5]
+    tensors = shares(torch.randn(1000), torch.randn(300) * 5)
     goal = Goal(None, 0.1, score)
-    counts = goal.counts(survivors, [1000, 300], [1.0, 1.0], cubic(1.0))
-    assert sum(counts) == 130
-    half = goal.counts(survivors, [1000, 300], [1.0, 1.0], cubic(0.5))
-    assert sum(half) == round(1300 * (0.1 + 0.9 / 8))
+    assert sum(goal.counts(tensors, cubic(1.0))) == 130
+    assert sum(goal.counts(tensors, cubic(0.5))) == round(1300 * (0.1 + 0.9 / 8))
 
 
 def test_global_takes_the_largest_and_lamp_protects_the_small():
-    survivors = [torch.linspace(1.0, 2.0, 1000), torch.linspace(0.001, 0.002, 100)]
-    assert Goal(None, 0.1, "global").counts(survivors, [1000, 100], [1, 1], cubic(1.0)) == [110, 1]
-    assert Goal(None, 0.1, "lamp").counts(survivors, [1000, 100], [1, 1], cubic(1.0))[1] > 10
+    tensors = shares(torch.linspace(1.0, 2.0, 1000), torch.linspace(0.001, 0.002, 100))
+    assert Goal(None, 0.1, "global").counts(tensors, cubic(1.0)) == [110, 1]
+    assert Goal(None, 0.1, "lamp").counts(tensors, cubic(1.0))[1] > 10
 
 
 def test_no_tensor_dies_and_none_grows():
-    goal = Goal((0.001, 0.9))
-    assert goal.counts([torch.ones(10), torch.ones(50)], [10, 100], [1.0, 0.5], cubic(1.0)) == [1, 50]
+    tensors = shares(torch.ones(10), torch.ones(50), sizes=[10, 100], start=[1.0, 0.5])
+    assert Goal((0.001, 0.9)).counts(tensors, cubic(1.0)) == [1, 50]

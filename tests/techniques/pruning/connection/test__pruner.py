@@ -13,13 +13,19 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 4))
 
 
-def test_starts_with_masks_that_keep_everything():
+def test_opens_with_masks_that_keep_everything_and_closes_without_them():
     model = network()
     before = model[0].weight.detach().clone()
     pruner = Pruner(model, select(model, (), WEIGHTS))
     assert pruner.densities() == pruner.start == [1.0, 1.0]
+    assert encodings_of(model) == {}
+    pruner.open()
+    assert pruner.densities() == [1.0, 1.0]
     assert torch.equal(model[0].weight, before)
     assert all(isinstance(encoding, Sparse) for encoding in encodings_of(model).values())
+    pruner.towards(Goal((0.5, 1.0)), cubic(1.0))
+    pruner.close()
+    assert set(encodings_of(model)) == {"0.weight"}
 
 
 def test_keeps_the_largest_and_never_gives_back():

@@ -6,16 +6,30 @@ score ("global", "lamp") compare weights of different tensors and are made anew 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Literal
 
 from torch import Tensor
 
-from featherweight.numerics.masks import keep_largest_of, lamp_scores
+from featherweight.numerics.masks import count_largest, lamp_scores
 
 Score = Literal["global", "lamp"]
 Blend = Callable[[float, float], float]
 """The density now, of the density at the start and the one aimed at."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """One tensor that competes: all its weights, the density that pruning began with, how many weights are left.
+
+    `survivors()` gives those that are left, shape (left,).
+    """
+
+    size: int
+    start: float
+    left: int
+    survivors: Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
@@ -26,27 +40,30 @@ class Goal:
     overall: float = 1.0
     score: Score = "lamp"
 
-    def counts(self, survivors: Sequence[Tensor], sizes: Sequence[int], start: Sequence[float], on: Blend) -> list[int]:
-        """How many weights each tensor keeps now: at least one, at most those that are left.
-
-        `survivors`: the unpruned weights of each tensor, shape (n,); `sizes`: all weights of each; `start`: the
-        densities that pruning began with.
-        """
+    def counts(self, tensors: Sequence[Share], on: Blend) -> list[int]:
+        """How many weights each tensor keeps now: at least one, at most those that are left."""
         if self.densities is not None:
-            aims = zip(sizes, start, self.densities, strict=True)
-            counts = [round(size * on(first, min(first, last))) for size, first, last in aims]
+            aims = zip(tensors, self.densities, strict=True)
+            counts = [round(item.size * on(item.start, min(item.start, last))) for item, last in aims]
         else:
-            counts = self._by_score(survivors, sizes, start, on)
-        return [max(1, min(count, len(left))) for count, left in zip(counts, survivors, strict=True)]
+            counts = self._by_score(tensors, on)
+        return [max(1, min(count, item.left)) for count, item in zip(counts, tensors, strict=True)]
 
-    def _by_score(
-        self, survivors: Sequence[Tensor], sizes: Sequence[int], start: Sequence[float], on: Blend
-    ) -> list[int]:
-        first = sum(size * share for size, share in zip(sizes, start, strict=True)) / sum(sizes)
-        total = round(sum(sizes) * on(first, min(first, self.overall)))
-        total = min(total, sum(len(left) for left in survivors))
-        scores = [lamp_scores(left) if self.score == "lamp" else left.detach().abs() for left in survivors]
-        return [int(mask.sum()) for mask in keep_largest_of(scores, total)]
+    def _by_score(self, tensors: Sequence[Share], on: Blend) -> list[int]:
+        size = sum(item.size for item in tensors)
+        first = sum(item.size * item.start for item in tensors) / size
+        left = [item.left for item in tensors]
+        total = min(sum(left), round(size * on(first, min(first, self.overall))))
+        score = _magnitudes if self.score == "global" else _lamp
+        return count_largest([partial(score, item) for item in tensors], left, total)
+
+
+def _magnitudes(share: Share) -> Tensor:
+    return share.survivors().abs()
+
+
+def _lamp(share: Share) -> Tensor:
+    return lamp_scores(share.survivors())
 
 
 def erk_densities(shapes: Sequence[tuple[int, ...]], density: float) -> list[float]:

@@ -1,16 +1,19 @@
 """The masks of the tensors that are being pruned, and how they shrink."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from featherweight.encodings.attach import attach, encodings_of
+from featherweight.encodings.attach import attach, detach
 from featherweight.encodings.base import Encoding
+from featherweight.encodings.dense import Dense
+from featherweight.encodings.sparse import Sparse
 from featherweight.numerics.masks import keep_largest
 from featherweight.techniques._encoded import mask_of, pruned
 from featherweight.techniques._selection import Weight
-from featherweight.techniques.pruning.connection._allocation import Blend, Goal
+from featherweight.techniques.pruning.connection._allocation import Blend, Goal, Share
 from featherweight.training.constraints import constraints_of
 
 
@@ -21,12 +24,30 @@ class Pruner:
     """
 
     def __init__(self, model: nn.Module, weights: Sequence[Weight]) -> None:
-        """Attaches masks that keep everything to the weights that have none, so that training can shrink them."""
         self.model, self.weights = model, list(weights)
-        present = encodings_of(model)
-        attach(model, {w.name: self._masked(w, present.get(w.name)) for w in self.weights})
         self.sizes = [weight.parameter.numel() for weight in self.weights]
         self.start = self.densities()
+
+    def open(self) -> None:
+        """Attaches masks that keep everything to the weights that have none.
+
+        A training that is interrupted and taken up again finds the masks it made only where there was one before.
+        """
+        present = constraints_of(self.model)
+        whole = [w for w in self.weights if w.name not in present or not isinstance(present[w.name], Sparse)]
+        self.restrict({w.name: torch.ones_like(w.parameter, dtype=torch.bool) for w in whole})
+
+    def close(self) -> None:
+        """Takes off the masks that keep everything, where they mask plain weights: they would only cost bytes."""
+        found = [(w, constraints_of(self.model).get(w.name)) for w in self.weights]
+        idle = {
+            weight.name
+            for weight, item in found
+            if isinstance(item, Sparse) and isinstance(item.inner, Dense) and bool(item.mask.all())
+            if item.inner.stored == weight.parameter.dtype
+        }
+        if idle:
+            detach(self.model, idle)
 
     def masks(self) -> list[Tensor]:
         """The masks as they are now, True where a weight is kept."""
@@ -44,27 +65,24 @@ class Pruner:
     def towards(self, goal: Goal, on: Blend) -> None:
         """Shrinks the masks: in each tensor the weights of largest magnitude stay. Nothing is ever given back."""
         masks = self.masks()
-        survivors = [w.parameter.detach()[mask] for w, mask in zip(self.weights, masks, strict=True)]
-        counts = goal.counts(survivors, self.sizes, self.start, on)
-        smaller = {}
-        for weight, mask, left, count in zip(self.weights, masks, survivors, counts, strict=True):
-            if count < len(left):
+        left = [int(mask.sum()) for mask in masks]
+        survivors = [partial(_survivors, w, mask) for w, mask in zip(self.weights, masks, strict=True)]
+        shares = [Share(*item) for item in zip(self.sizes, self.start, left, survivors, strict=True)]
+        for weight, mask, share, count in zip(self.weights, masks, shares, goal.counts(shares, on), strict=True):
+            if count < share.left:
                 kept = torch.zeros_like(mask)
-                kept[mask] = keep_largest(left.abs(), count)
-                smaller[weight.name] = kept
-        self.restrict(smaller)
+                kept[mask] = keep_largest(share.survivors().abs_(), count)
+                self.restrict({weight.name: kept})
 
     def restrict(self, masks: dict[str, Tensor]) -> None:
         """Prunes, by name, all that is False in the masks."""
         constraints = constraints_of(self.model)
-        changed = {}
         for weight in self.weights:
-            encoding = constraints[weight.name]
-            if weight.name in masks and isinstance(encoding, Encoding):
-                now = encoding.updated(weight.parameter.detach())
-                changed[weight.name] = pruned(weight.name, now, weight.parameter, masks[weight.name])
-        if changed:
-            attach(self.model, changed)
+            encoding = constraints.get(weight.name)
+            if weight.name in masks:
+                now = encoding.updated(weight.parameter.detach()) if isinstance(encoding, Encoding) else None
+                attach(self.model, {weight.name: pruned(weight.name, now, weight.parameter, masks[weight.name])})
 
-    def _masked(self, weight: Weight, encoding: Encoding | None) -> Encoding:
-        return pruned(weight.name, encoding, weight.parameter, mask_of(encoding, weight.parameter))
+
+def _survivors(weight: Weight, mask: Tensor) -> Tensor:
+    return weight.parameter.detach()[mask]

@@ -102,6 +102,7 @@ class Magnitude(Technique):
         _Schedule(self, pruner, goal, dropouts, context).run()
         if self.clean:
             context.record("dead", prune_dead(pruner, context))
+        pruner.close()
         attach(model, encodings_of(model))  # training leaves values finer than they are stored
         context.record("density", dict(zip((weight.name for weight in weights), pruner.densities(), strict=True)))
         return model
@@ -175,6 +176,7 @@ class _Schedule:
                 self._shrink(self.goal(), number / self.settings.rounds)
                 self._train(self.settings.epochs / self.settings.rounds)
         else:
+            self.pruner.open()
             goal = self.goal()
             self._train(self.settings.epochs, on_step=partial(self._ramp, goal))
             self._shrink(goal, 1.0)  # no-op, unless the training was too short for the ramp
