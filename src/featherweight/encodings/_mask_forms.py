@@ -33,7 +33,7 @@ from featherweight.errors import FormatError
 _WIDTH, _BY_COLUMNS, _LIVE = 32, 32, 64
 _TABLE_BITS = 2.5  # of a symbol in a Huffman table, measured on pruned LeNets: 2 to 3
 _CANDIDATES, _FEW_CANDIDATES = 12, 4  # indices measured exactly; the estimate is within some 2 % of the size
-_MANY = 1 << 20  # weights kept above which a percent is not worth the time of more candidates
+_MANY = 1 << 17  # weights kept above which a percent is not worth the time of more candidates
 
 
 @dataclass(frozen=True)
