@@ -13,6 +13,6 @@ def task(seed: int = 0, data: str = "mnist") -> fw.Task:
     """The trained network and its data; `data` is any set of gray 28x28 images in ten classes."""
     splits = find(data, fallback=True)
     say(f"lenet300: {splits.describe()}")
-    epochs = 20 if len(splits.train) > 10_000 else 40
+    epochs = 20 if len(splits.train) > 10_000 else 30
     training = fw.Training(optimizer="adamw", weight_decay=0.01, learning_rate=1e-3, batch_size=64, epochs=epochs)
     return trained(LeNet300100, splits, training, name="lenet300", seed=seed)

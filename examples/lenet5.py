@@ -14,6 +14,6 @@ def task(seed: int = 0, data: str = "mnist") -> fw.Task:
     """The trained network and its data; `data` is any set of gray 28x28 images in ten classes."""
     splits = find(data, fallback=True)
     say(f"lenet5: {splits.describe()}")
-    epochs = 10 if len(splits.train) > 10_000 else 30
+    epochs = 10 if len(splits.train) > 10_000 else 15
     training = fw.Training(optimizer="adamw", weight_decay=0.01, learning_rate=1e-3, batch_size=64, epochs=epochs)
     return trained(LeNet5, splits, training, name="lenet5", seed=seed)
