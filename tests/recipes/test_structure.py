@@ -1,7 +1,12 @@
+import pytest
 import torch
 from torch import nn
 
-from featherweight.recipes.structure import apply_settings, changed, settings_of, structure_of
+from featherweight.encodings.attach import attach
+from featherweight.encodings.codebook import Codebook
+from featherweight.encodings.dense import Dense
+from featherweight.errors import TechniqueError
+from featherweight.recipes.structure import apply_settings, changed, settings_of, settle, structure_of
 
 
 def test_structure_is_names_types_and_shapes() -> None:
@@ -23,3 +28,23 @@ def test_changed_settings_are_put_back() -> None:
     fresh = nn.Sequential(nn.Dropout(0.5), nn.LSTM(2, 2, num_layers=2, dropout=0.3), nn.Linear(2, 2))
     apply_settings(fresh, notes)
     assert settings_of(fresh) == settings_of(model)
+
+
+def test_settled_weights_are_what_the_encodings_hold() -> None:
+    model = nn.Linear(4, 3)
+    attach(model, {"weight": Codebook.of(model.weight.detach(), torch.tensor([-0.2, 0.1, 0.3]))})
+    attach(model, {"bias": Dense(model.bias.detach().clone(), torch.float16)})
+    with torch.no_grad():
+        model.weight.add_(torch.randn(3, 4) * 1e-3)
+        model.bias.add_(1e-5)
+    settle(model)
+    assert len(model.weight.unique()) <= 3
+    assert torch.equal(model.bias, model.bias.half().float())
+
+
+def test_an_encoding_without_its_tensor_is_named() -> None:
+    model = nn.Sequential(nn.Linear(4, 3))
+    attach(model, {"0.weight": Dense(model[0].weight.detach().clone())})
+    model[0] = nn.Identity()
+    with pytest.raises(TechniqueError, match=r"0\.weight"):
+        settle(model)

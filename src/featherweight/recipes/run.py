@@ -12,7 +12,6 @@ from torch import nn
 from featherweight.container import pack
 from featherweight.core import config
 from featherweight.core.version import VERSION
-from featherweight.encodings.attach import attach, encodings_of
 from featherweight.errors import DivergedError, TaskError, TechniqueError, TraceError, UsageError
 from featherweight.graph.ir import Graph
 from featherweight.graph.trace import trace
@@ -23,7 +22,7 @@ from featherweight.recipes.ledger import Entry, Ledger, json_safe
 from featherweight.recipes.recipe import Recipe, Step
 from featherweight.recipes.result import Result, coders
 from featherweight.recipes.store import RunStore, opened
-from featherweight.recipes.structure import apply_settings, changed, settings_of, structure_of
+from featherweight.recipes.structure import apply_settings, changed, settings_of, settle, structure_of
 from featherweight.techniques.base import Technique
 from featherweight.training.checks import SPLITS
 from featherweight.training.context import TaskContext
@@ -150,7 +149,7 @@ class _Run:
         done = settings.apply(model, lent)
         if not isinstance(done, nn.Module):
             raise TechniqueError("apply() must give a model", where=step.use, value=type(done).__name__)
-        attach(done, encodings_of(done))
+        settle(done)
         return done
 
     # state -------------------------------------------------------------------------------------------------------

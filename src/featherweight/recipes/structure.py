@@ -4,6 +4,11 @@ from typing import Any
 
 from torch import nn
 
+from featherweight.encodings.attach import attach
+from featherweight.encodings.base import Encoding
+from featherweight.errors import TechniqueError
+from featherweight.training.constraints import constraints_of
+
 Notes = dict[str, dict[str, Any]]
 Structure = list[tuple[str, Any, tuple[int, ...]]]
 
@@ -41,3 +46,20 @@ def apply_settings(model: nn.Module, notes: Notes) -> None:
     for name, settings in notes.items():
         for key, value in settings.items():
             setattr(modules[name], key, value)
+
+
+def settle(model: nn.Module) -> None:
+    """Sets every tensor to exactly what its encoding holds; one after the other, so that no second model is made.
+
+    Raises: TechniqueError for an encoding of a tensor that the model does not have.
+    """
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    for name, constraint in constraints_of(model).items():
+        if name not in tensors:
+            raise TechniqueError(
+                "an encoding is attached to a tensor that the model does not have",
+                value=name,
+                fix="A technique that replaces a module takes its encodings along, or detaches them.",
+            )
+        if isinstance(constraint, Encoding):
+            attach(model, {name: constraint.updated(tensors[name].detach())})
