@@ -1,8 +1,10 @@
+import io
 import json
 import os
 import sys
 
 import pytest
+from rich.console import Console
 
 from featherweight.cli import output
 from featherweight.cli.output import MissingInputError, NoPermissionError, OutputError
@@ -42,6 +44,15 @@ def test_a_table_in_a_pipe_is_not_cut(capsys):
     assert name in text
     assert "[bold]all[/bold]" in text
     assert [line.rstrip()[-5:] for line in text.splitlines() if "weight" in line] == ["1,000"]
+
+
+def test_on_a_narrow_terminal_names_fold_and_numbers_do_not(monkeypatch):
+    narrow = Console(file=io.StringIO(), width=24)
+    monkeypatch.setattr(output, "screen", lambda: narrow)
+    output.table(("tensor", "bytes"), [("features.block.weight", "1,234,567")])
+    (first, *_) = [line for line in narrow.file.getvalue().splitlines() if "1,234,567" in line]
+    assert first.startswith("features.")
+    assert "features.block.weight" not in narrow.file.getvalue()
 
 
 def test_a_target_must_be_a_file_in_a_directory_that_is_there(tmp_path):

@@ -1,4 +1,5 @@
 import io
+import math
 import sys
 
 import pytest
@@ -52,6 +53,8 @@ def test_bars_move_on_nest_and_are_removed():
                 ("inner", 1, 2),
             ]
         assert len(display.tasks) == 1
+        with live.bar("endless", math.inf):
+            assert display.tasks[-1].total is None
     assert display.tasks == []
 
 

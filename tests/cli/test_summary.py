@@ -19,10 +19,10 @@ def entry(guard, after=0.98):
 
 
 def test_steps_show_what_the_guard_decided(capsys):
-    refused = Verdict(0.01, "refused", (Attempt(None, 0.5),))
-    summary._steps([entry(None), entry(refused), entry(Verdict(0.01, "odd", ()), after=None)])
+    backed = Verdict(0.01, "backed_off", (Attempt(None, 0.5),))
+    summary._steps([entry(None), entry(backed), entry(Verdict(0.01, "odd", ()), after=None)])
     out = capsys.readouterr().out
-    for words in ("no guard", "refused: the model stayed as it was", "odd", "1.50 s", "1.23 KB", "99.00 %", "—"):
+    for words in ("none", "backed off", "odd", "1.23 KB", "99.00 %", "98.00 %", "—"):
         assert words in out
 
 

@@ -69,7 +69,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, left: int
     """
     grid = rich_table.Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for index, title in enumerate(columns):
-        grid.add_column(title, justify="left" if index < left else "right", overflow="fold")
+        name = index < left  # names may fold on a narrow terminal, numbers never do
+        grid.add_column(title, justify="left" if name else "right", overflow="fold", no_wrap=not name)
     for index, row in enumerate(rows):
         last = total and index == len(rows) - 1
         grid.add_row(

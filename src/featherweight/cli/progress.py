@@ -1,5 +1,6 @@
 """Progress on stderr: bars on a terminal, plain lines in a log, silence with --json."""
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -62,8 +63,8 @@ class Live:
 
     @contextmanager
     def bar(self, label: str, total: float) -> Iterator[LiveBar]:
-        """A bar over `total` units of work."""
-        task = self._display.add_task(one_line(label), total=total)
+        """A bar over `total` units of work; one that only says that something happens where that is infinite."""
+        task = self._display.add_task(one_line(label), total=total if math.isfinite(total) else None)
         try:
             yield LiveBar(self._display, task)
         finally:

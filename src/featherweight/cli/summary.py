@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from featherweight.cli.output import document, line, table
 from featherweight.report.scale import Scores
-from featherweight.report.tables import VERDICTS, settings_text
-from featherweight.report.text import bytes_text, count_text, ratio, seconds_text
+from featherweight.report.tables import settings_text
+from featherweight.report.text import bytes_text, count_text, ratio
 
 if TYPE_CHECKING:
     from featherweight.container.report import FileReport
@@ -112,12 +112,11 @@ def _steps(entries: list["Entry"]) -> None:
         (
             number,
             entry.technique,
-            seconds_text(entry.seconds),
             style.text(entry.score_before),
             style.text(entry.score_after),
             bytes_text(entry.after.get("encoded_bytes")),
-            VERDICTS.get(entry.guard.verdict, entry.guard.verdict) if entry.guard else "no guard",
+            entry.guard.verdict.replace("_", " ") if entry.guard else "none",
         )
         for number, entry in enumerate(entries, 1)
     ]
-    table(("step", "technique", "time", "score before", "after", "weights after", "guard"), rows, left=2)
+    table(("step", "technique", "score", "after", "weights", "guard"), rows, left=2)
