@@ -73,6 +73,7 @@ WORKS = (
         recipe="deep_compression",
         target=40,
         allowed=0.0,
+        retrain=tasks.with_shifts,
     ),
     Work(
         name="lenet-5/deep_compression",
@@ -82,6 +83,7 @@ WORKS = (
         recipe="deep_compression",
         target=39,
         allowed=0.0,
+        retrain=tasks.with_shifts,
     ),
     Work(
         name="lenet-300-100/best",

@@ -24,9 +24,10 @@ def test_entries_come_back_from_json() -> None:
     assert (len(ledger), ledger[1].guard) == (2, None)
 
 
-def test_files_hold_no_times() -> None:
-    plain = Ledger((ENTRY,)).to_list(times=False)[0]
+def test_files_hold_neither_times_nor_details() -> None:
+    plain = Ledger((ENTRY,)).for_file()[0]
     assert "seconds" not in plain
+    assert "details" not in plain
     assert plain["before"] == {"encoded_bytes": 10}
     assert plain["guard"]["attempts"] == [{"strength": 1.0, "score": None}, {"strength": 0.1, "score": 0.89}]
 

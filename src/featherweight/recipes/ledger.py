@@ -8,6 +8,9 @@ from typing import Any
 TIMES = ("seconds", "latency_ms", "latency_ms_spread")
 """What differs from run to run; left out of files, which are the same for the same seed."""
 
+DETAILS = "details"
+"""Curves and values for the report: the run directory keeps them, a file would be made a third larger by them."""
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -81,10 +84,14 @@ class Ledger:
         """The ledger with one more entry."""
         return Ledger((*self.entries, entry))
 
-    def to_list(self, *, times: bool = True) -> list[dict[str, Any]]:
-        """All entries as JSON values; without `times`, only what the seed decides."""
+    def to_list(self) -> list[dict[str, Any]]:
+        """All entries as JSON values."""
+        return [entry.to_dict() for entry in self.entries]
+
+    def for_file(self) -> list[dict[str, Any]]:
+        """All entries as JSON values, with what the seed decides and without details."""
         plain = [entry.to_dict() for entry in self.entries]
-        return plain if times else [_timeless(entry) for entry in plain]
+        return [_timeless({key: value for key, value in entry.items() if key != DETAILS}) for entry in plain]
 
     @classmethod
     def from_list(cls, entries: Iterable[dict[str, Any]]) -> "Ledger":

@@ -71,7 +71,7 @@ def coders(name: str) -> Sequence[Coder]:
 def _extras(result: Result) -> dict[str, bytes]:
     return {
         "recipe": _canonical(result.recipe.to_dict()),
-        "ledger": _canonical(result.ledger.to_list(times=False)),
+        "ledger": _canonical(result.ledger.for_file()),
         "provenance": _canonical(dict(result.provenance)),
     }
 
