@@ -1,6 +1,7 @@
 """The zoo: small networks whose wiring export has to get right, each with an example of two sequences or images."""
 
 import math
+import warnings
 from collections import OrderedDict
 from functools import cache
 from typing import NamedTuple
@@ -11,9 +12,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from featherweight.graph.ir import Graph
-from featherweight.graph.module import to_module, tensors_of
+from featherweight.graph.module import tensors_of, to_module
 from featherweight.graph.plain import from_plain, to_plain
 from featherweight.graph.trace import trace
+
+PROJECTIONS = "LSTM with projections is not supported with oneDNN"
 
 
 class TwoInputs(nn.Module):
@@ -313,7 +316,9 @@ ZOO = {
 def build(name):
     """A network of the zoo with statistics that are not the initial ones, and its example."""
     torch.manual_seed(1)
-    model, example = ZOO[name]()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=PROJECTIONS)
+        model, example = ZOO[name]()
     for buffer_name, buffer in model.named_buffers():
         if buffer_name.endswith(("running_mean", "running_var")):
             buffer.uniform_(0.5, 1.5)
@@ -324,7 +329,9 @@ def build(name):
 def captured(name):
     """The network as above, its example, its graph, and the model that a file of it would give back."""
     model, example = build(name)
-    graph = trace(model, example)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=PROJECTIONS)
+        graph = trace(model, example)
     copies = {key: item.detach().clone() for key, item in tensors_of(graph, model).items()}
     return Captured(name, model, example, graph, to_module(from_plain(to_plain(graph)), copies))
 

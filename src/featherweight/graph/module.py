@@ -80,7 +80,7 @@ def to_module(graph: Graph, tensors: Mapping[str, Tensor]) -> GraphModule:
         raise UsageError("the graph needs tensors that are not given", value=missing, fix="Give them by name.")
     if any(node.meta is None for node in graph.nodes) or len(graph.sizes) != len(graph.inputs):
         graph = annotated(graph, known)
-    return GraphModule(graph, known)
+    return GraphModule(graph, known).eval()
 
 
 def tensors_of(graph: Graph, model: nn.Module) -> dict[str, Tensor]:
