@@ -44,22 +44,21 @@ class Half(Technique):
         stored = _FORMATS[self.format]
         present = encodings_of(model)
         narrow: dict[str, Encoding] = {}
+        changes: dict[str, float] = {}
         for item in self._chosen(model):
             values = item.parameter.detach()
             if values.element_size() <= 2:
                 continue
             if bool(torch.isfinite(values.to(stored)).all()):
-                narrow[item.name] = narrowed(item.name, present.get(item.name), values, stored)
+                narrow[item.name] = narrowed(item.name, present.pop(item.name, None), values, stored)
+                changes[item.name] = float((narrow[item.name].to_tensor() - values).abs().max())
             elif self.tensors:
                 largest = float(values.abs().max())
                 fix = "Use format 'bfloat16', or leave the tensor out."
                 raise TechniqueError(f"does not fit into {self.format}", where=item.name, value=largest, fix=fix)
         if not narrow:
             raise TechniqueError("the model has no tensor to keep in 16 bits", value=type(model).__name__)
-        tensors = {item.name: item.parameter for item in tensors_of(model)}
-        before = {name: tensors[name].detach().clone() for name in narrow}
         attach(model, narrow)
-        changes = {name: float((tensors[name].detach() - before[name]).abs().max()) for name in narrow}
         context.record("narrowed", changes)
         return model
 
