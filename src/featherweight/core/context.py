@@ -47,7 +47,6 @@ class Progress(Protocol):
         """A bar over `total` units of work, shown while the context is open."""
         ...
 
-
     def note(self, text: str) -> None:
         """One line of news."""
         ...
