@@ -19,13 +19,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import classic_tasks as tasks
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+import classic_tasks as tasks
 import featherweight as fw
-from featherweight.core.context import Finetuning
+from featherweight.cli.progress import shown
+from featherweight.core.context import Finetuning, Progress
 from featherweight.training.evaluate import evaluate
 from featherweight.training.losses import score_of
 
@@ -151,7 +152,8 @@ def main() -> int:
     rows = []
     for work in chosen:
         seeds = options.seeds[:1] if work.one_seed else options.seeds
-        rows.append(_row(work, [_run(work, seed, options.folder) for seed in seeds]))
+        with shown(quiet=options.json) as progress:
+            rows.append(_row(work, [_run(work, seed, options.folder, progress) for seed in seeds]))
         if not options.json:
             _show(rows[-1])
     if options.json:
@@ -168,7 +170,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(work: Work, seed: int, folder: Path) -> Outcome:
+def _run(work: Work, seed: int, folder: Path, progress: Progress) -> Outcome:
     """One seed of a work; an outcome that lies in the folder already is taken from there."""
     place = folder / work.name.replace("/", "-") / f"seed-{seed}"
     kept = place / "outcome.json"
@@ -176,9 +178,9 @@ def _run(work: Work, seed: int, folder: Path) -> Outcome:
         return Outcome(**json.loads(kept.read_text()))
     start = time.monotonic()
     task = work.prepare(seed)
-    dense = _dense(work, task, seed, folder)
+    dense = _dense(work, task, (seed, folder), progress)
     retrain = work.retrain(replace(task, model=dense))
-    context = fw.Context(retrain, seed=seed)
+    context = fw.Context(retrain, seed=seed, progress=progress)
     recipe = RECIPES / work.recipe if work.recipe.endswith(".yaml") else work.recipe
     result = fw.compress(dense, recipe, context, run_dir=place / "run")
     file = place / "model.fwt"
@@ -197,14 +199,15 @@ def _run(work: Work, seed: int, folder: Path) -> Outcome:
     return outcome
 
 
-def _dense(work: Work, task: fw.Task, seed: int, folder: Path) -> nn.Module:
+def _dense(work: Work, task: fw.Task, place: tuple[int, Path], progress: Progress) -> nn.Module:
     """The dense network: trained once for all works that share it."""
+    seed, folder = place
     model = task.build()
     path = folder / "dense" / f"{work.dense}-{seed}.safetensors"
     if path.exists():
         model.load_state_dict(load_file(path))
     elif work.epochs:
-        context = fw.Context(replace(task, model=model), seed=seed)
+        context = fw.Context(replace(task, model=model), seed=seed, progress=progress)
         settings = Finetuning(epochs=work.epochs, learning_rate=task.training.learning_rate)
         context.finetune(model, settings)
         path.parent.mkdir(parents=True, exist_ok=True)

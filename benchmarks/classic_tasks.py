@@ -4,6 +4,7 @@ import io
 import os
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -76,9 +77,7 @@ def efficientnet_lite0(seed: int) -> fw.Task:
 def _digits(name: str, network: type[nn.Module], training: fw.Training, seed: int) -> fw.Task:
     torch.manual_seed(seed)
     splits = _mnist()
-    return fw.Task(
-        model=network(), example=torch.zeros(1, 1, 28, 28), training=training, name=name, **splits.as_task()
-    )
+    return fw.Task(model=network(), example=torch.zeros(1, 1, 28, 28), training=training, name=name, **splits.as_task())
 
 
 @cache
@@ -95,6 +94,6 @@ def _cifar() -> Splits:
 def _photographs() -> tuple[Tensor, Tensor]:
     with np.load(Path(os.environ["FEATHERWEIGHT_DATA"]) / "imagenet-sample-even.npz", allow_pickle=False) as data:
         stream, places, target = data["jpeg"], data["offset"], data["y"]
-    files = [stream[start:end].tobytes() for start, end in zip(places[:-1], places[1:], strict=True)]
+    files = [stream[start:end].tobytes() for start, end in pairwise(places)]
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(target).to(torch.int64)
