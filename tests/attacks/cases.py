@@ -351,6 +351,11 @@ def map_in_the_graph():
     return with_header(b"\x84\x80" + b"\x81\xa2\x61a\x01\x61a\x02" + b"\x80\x80")
 
 
+@case("H3", "E_METADATA", 42)
+def map_whose_low_bits_say_null():
+    return with_header(b"\x84\x80\xb6\x80\x80")
+
+
 @case("H3", "E_METADATA", 43)
 def text_that_is_no_utf8():
     return with_header(b"\x84\x80" + b"\x81\x62\xc3\x28" + b"\x80\x80")

@@ -88,6 +88,10 @@ REFUSED = {  # bytes: code, offset
     "6365cc81": ("E_METADATA", 0),  # e and an accent, not NFC
     "a0": ("E_METADATA", 0),  # maps
     "a10102": ("E_METADATA", 0),
+    "b4": ("E_METADATA", 0),  # whose low bits are those of false, true, null and a float
+    "b5": ("E_METADATA", 0),
+    "b6": ("E_METADATA", 0),
+    "b93c00": ("E_METADATA", 0),
     "c000": ("E_METADATA", 0),  # other tags
     "c249010000000000000000": ("E_METADATA", 0),  # a big number
     "d9d9f700": ("E_METADATA", 0),

@@ -34,6 +34,7 @@ from featherweight.graph.plain import Ref, from_plain
 modest = settings(max_examples=int(os.environ.get("FEATHERWEIGHT_EXAMPLES", "20")))
 
 FLOATS = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
+NARROW = [torch.float8_e4m3fn, torch.float8_e5m2]
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
 
 shapes = st.lists(st.integers(0, 6), max_size=4).map(tuple)
@@ -88,7 +89,7 @@ def check(model, **options):
 # plain tensors ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("dtype", FLOATS + NARROW, ids=str)
 @modest
 @given(shape=shapes, seed=seeds)
 def test_floating_tensors(dtype, shape, seed):

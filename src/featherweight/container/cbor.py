@@ -67,6 +67,8 @@ class Decoder:
             return [self.value(level + 1) for _ in range(self._counted(argument, start))]
         if major == TAG:
             return self._reference(argument, start)
+        if major != SIMPLE:
+            self.fail("E_METADATA", "a kind of value that a header does not have", start, major)
         return self._simple(argument, start)
 
     def unsigned(self, what: str) -> int:

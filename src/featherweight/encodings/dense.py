@@ -118,7 +118,10 @@ class Dense(Encoding):
     @property
     def finite(self) -> bool:
         """See Encoding."""
-        return bool(torch.isfinite(self.values.detach()).all())
+        values = self.values.detach()
+        # half precision holds all numbers of eight bits, and torch cannot ask those themselves
+        asked = values.half() if values.is_floating_point() and values.itemsize == 1 else values
+        return bool(torch.isfinite(asked).all())
 
     def forms(self) -> Sequence[int]:
         """All bytes in one stream, or one stream for each byte of a value."""
