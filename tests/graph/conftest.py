@@ -267,6 +267,7 @@ class Odds(nn.Module):
         values, order = x.topk(2, dim=-1)
         hot = F.one_hot(order[..., 0], x.shape[-1]).to(x.dtype)
         kept = torch.where(mask > 0, x, torch.full_like(x, -1e9))
+        x = x / x.shape[0] + x.numel()
         total = (x.double().cumsum(-1) / 3).float().clamp(min=-1.5)
         return values.sum(-1), hot + kept.log_softmax(-1), total.std(dim=-1), (x**2).mean(-1, keepdim=True).rsqrt()
 

@@ -81,6 +81,12 @@ def test_batch_norm_without_statistics_may_use_the_batch():
     assert isinstance(become("batch_norm", input="x", running_mean=None, training=True), Call)
 
 
+def test_randomised_relu_is_a_leaky_one_in_evaluation():
+    call = become("rrelu", self_="x", lower=0.1, upper=0.3, training=False)
+    assert (call.packet, call.given) == ("leaky_relu", {"self": "x", "negative_slope": 0.2})
+    assert become("rrelu", self_="x", training=True).packet == "rrelu"  # which is in no list
+
+
 def test_factories_name_their_type():
     assert become("zeros", size=[2, 3]).given["dtype"] == torch.float32
     assert become("empty", "memory_format", size=[2, 3]).packet == "zeros"

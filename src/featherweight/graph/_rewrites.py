@@ -58,6 +58,9 @@ def rewrite(call: Call, meta_of: MetaOf, is_untrained: Callable[[Any], bool]) ->
         return subject
     if call.packet in ("to", "_to_copy", "type_as"):
         return _cast(call, subject, meta_of)
+    if call.packet == "rrelu" and not call.given.get("training"):
+        slope = (call.given.get("lower", 1 / 8) + call.given.get("upper", 1 / 3)) / 2
+        return replace(call, packet="leaky_relu", given={"self": subject, "negative_slope": slope})
     if call.packet == "copy":
         return _written_over(call, subject, meta_of)
     if _changes_nothing(call, subject, meta_of):

@@ -136,8 +136,7 @@ class _Lowering:
     def _call(self, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
         size = node.meta.get("val")
         if isinstance(size, torch.SymInt) and size.node.expr in self._symbols:
-            value, dim = self._symbols[size.node.expr]
-            return self.emit("sym_size", (value, dim), self._meta(size))
+            return self._size_of(*self._symbols[size.node.expr], size)
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda item: values[item])
         broken = next((item for item in _flat((args, kwargs)) if isinstance(item, Unsupported)), None)
         if broken is not None:
@@ -148,6 +147,8 @@ class _Lowering:
             return _item(args) or self._emitted("getitem", args, node)
         if node.target in INTEGER_OPS:
             return self._emitted(INTEGER_OPS[node.target], args, node)
+        if node.target is torch.ops.aten.sym_numel.default:
+            return self._count(args[0], node.args[0])
         if not isinstance(node.target, torch._ops.OpOverload) or node.target.namespace != "aten":
             return self._unsupported(node)
         return self._aten(node, node.target, args, kwargs)
@@ -174,6 +175,24 @@ class _Lowering:
         if any(isinstance(item, Meta) and _UNKNOWN in item.shape for item in (meta, *_flat(meta))):
             return Unsupported(f"{node.target}, whose result has a size that depends on values,", _scope(node))
         return self.emit(name, tuple(listed), meta, _scope(node))
+
+    def _count(self, value: Any, node: Any) -> Any:
+        """The number of elements, as the product of the sizes: so that it has one form."""
+        total: Any = 1
+        for dim, size in enumerate(node.meta["val"].shape):
+            known = self._size(size)
+            factor = size if type(size) is int else self._size_of(value, dim, size)
+            folded = isinstance(total, int) and isinstance(factor, int)
+            if folded or total == 1:
+                total = total * factor if folded else factor
+            else:
+                before = total if isinstance(total, int) else total.meta
+                total = self.emit("int_mul", (total, factor), before * known)
+        return total
+
+    def _size_of(self, value: Value, dim: int, size: Any) -> Value:
+        source, axis = self._symbols.get(size.node.expr, (value, dim))
+        return self.emit("sym_size", (source, axis), self._size(size))
 
     def _inline(self, node: fx.Node, args: Sequence[Any]) -> Any:
         """The body of a block under another gradient or autocast mode, where that changes no result."""
@@ -325,7 +344,7 @@ def _in_order(wanted: list[Value], lowering: _Lowering) -> tuple[list[Value], li
 
 
 def _is_size(value: Value) -> bool:
-    return value.kind.startswith("int_") or value.kind in ("sym_size", "sym_numel")
+    return value.kind.startswith("int_") or value.kind == "sym_size"
 
 
 def _reachable(wanted: Iterable[Value]) -> set[int]:

@@ -17,12 +17,13 @@ from typing import Any, Final
 import torch
 
 from featherweight.errors import FormatError
+from featherweight.graph._guards import Guard, guard_of
 
 _LISTED: Final = """
 conv1d conv2d conv3d conv1d.padding conv2d.padding conv3d.padding convolution
 conv_transpose1d conv_transpose2d.input conv_transpose3d.input
-linear bilinear matmul mm bmm mv dot outer addmm addmv addbmm baddbmm einsum linalg_vector_norm linalg_norm
-embedding scaled_dot_product_attention
+linear bilinear matmul mm bmm mv dot outer addmm addmv addbmm baddbmm einsum tensordot kron
+linalg_vector_norm linalg_norm embedding scaled_dot_product_attention
 lstm.input gru.input rnn_tanh.input rnn_relu.input lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell
 batch_norm instance_norm layer_norm group_norm rms_norm
 max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices
@@ -50,20 +51,23 @@ addcmul addcdiv lerp.Scalar lerp.Tensor nan_to_num logaddexp hypot xlogy.Tensor
 eq.Scalar eq.Tensor ne.Scalar ne.Tensor lt.Scalar lt.Tensor le.Scalar le.Tensor gt.Scalar gt.Tensor ge.Scalar ge.Tensor
 logical_and logical_or logical_not logical_xor isnan isinf isfinite
 bitwise_and.Tensor bitwise_and.Scalar bitwise_or.Tensor bitwise_or.Scalar bitwise_xor.Tensor bitwise_xor.Scalar
-bitwise_not __and__.Tensor __or__.Tensor __lshift__.Scalar __rshift__.Scalar
+bitwise_not __and__.Tensor __and__.Scalar __or__.Tensor __or__.Scalar __xor__.Tensor __xor__.Scalar
+__lshift__.Scalar __rshift__.Scalar heaviside lgamma
 where.self where.ScalarSelf where.ScalarOther where.Scalar masked_fill.Scalar masked_fill.Tensor
 
 sum.dim_IntList sum.default mean.dim mean.default prod.dim_int prod.default amax amin aminmax
 max.dim max.default max.other min.dim min.default min.other argmax argmin
 var.correction var.dim var.default std.correction std.dim std.default var_mean.correction std_mean.correction
-norm.ScalarOpt_dim norm.Scalar logsumexp cumsum cumprod logcumsumexp cummax cummin count_nonzero.dim_IntList
+var_mean.dim std_mean.dim mode norm.ScalarOpt_dim norm.Scalar logsumexp cumsum cumprod logcumsumexp cummax cummin
+count_nonzero.dim_IntList
 all.dim all.default all.dims any.dim any.default any.dims topk sort sort.stable argsort argsort.stable kthvalue
 median.dim median.default cosine_similarity pairwise_distance cdist cross linalg_cross dist trace
 
 reshape reshape_as flatten.using_ints unflatten.int ravel transpose.int t permute numpy_T mT movedim.intlist
 movedim.int swapaxes squeeze.dim squeeze.dims squeeze.default unsqueeze expand expand_as broadcast_to
 select.int slice.Tensor narrow split.Tensor split.sizes split_with_sizes chunk unsafe_split.Tensor unsafe_chunk
-unbind.int tensor_split.sections cat stack concat hstack vstack repeat tile repeat_interleave.self_int roll flip rot90
+unbind.int tensor_split.sections hsplit.int vsplit.int
+cat stack concat hstack vstack repeat tile repeat_interleave.self_int roll flip rot90
 unfold diagonal diag_embed tril triu meshgrid meshgrid.indexing broadcast_tensors atleast_1d atleast_2d
 index.Tensor index_select gather take_along_dim scatter.src scatter.value scatter_add scatter_reduce.two
 index_put index_add index_copy index_fill.int_Scalar masked_scatter
@@ -75,7 +79,7 @@ zeros_like ones_like full_like new_zeros new_ones new_full fill.Scalar fill.Tens
 
 complex real imag view_as_complex view_as_real angle conj _conj resolve_conj polar
 fft_fft fft_ifft fft_rfft fft_irfft fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 fft_fftn fft_ifftn fft_fftshift
-sym_size.int sym_numel
+sym_size.int
 """
 
 DTYPES: Final = {
@@ -158,6 +162,7 @@ class Op:
     fixed: tuple[tuple[str, Any], ...]
     factory: bool  # makes a tensor out of numbers: needs to be told the device
     call: Callable[..., Any]
+    guard: Guard | None = None  # runs before `call`, where ATen does not check enough
 
     def arguments(self, args: tuple[Any, ...]) -> dict[str, Any]:
         """All arguments by name, defaults filled in."""
@@ -230,6 +235,7 @@ def _from_schema(name: str, function: Any) -> Op:
         fixed=tuple(fixed.items()),
         factory=_is_factory(schema),
         call=function,
+        guard=guard_of(name),
     )
 
 

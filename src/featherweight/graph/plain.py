@@ -254,9 +254,8 @@ class _Reader:
         kinds = self._kinds[ref.index]
         several = kinds == ("tensors",) or len(kinds) > 1
         found = "tensors" if several else kinds[0]
-        wanted = "tensor" if parameter is None else "int" if parameter.kind == "number" else parameter.kind
-        if found != wanted and not (parameter is None and found == "int"):
-            _refuse(f"{where} takes {wanted}, and the value is {found}", ref.index)
+        if found not in _FITTING[(parameter.kind, parameter.listed) if parameter else ("tensor", False)]:
+            _refuse(f"{where} takes {parameter.kind if parameter else 'tensor'}, and the value is {found}", ref.index)
         return ref
 
     def _read_tree(self, value: Any, depth: int) -> Tree:
@@ -310,8 +309,17 @@ def _number(value: Any) -> bool | int | float | None:
     return value if type(value) is bool or _is_int(value) else _float(value)
 
 
+_FITTING: Final[dict[tuple[str, bool], tuple[str, ...]]] = {  # what a reference may be, by kind of argument and listed
+    **{(kind, listed): () for kind in ("float", "bool", "str", "dtype") for listed in (False, True)},
+    **{("int", listed): ("int",) for listed in (False, True)},
+    ("tensor", False): ("tensor", "int"),  # ATen takes a number where a tensor can be broadcast
+    ("tensor", True): ("tensor",),
+    ("number", False): ("int",),
+    ("tensors", False): ("tensors",),
+}
+
 _CONSTANTS: Final[dict[str, Callable[[Any], Any]]] = {
-    "tensor": _number,  # ATen takes a number where a tensor can be broadcast
+    "tensor": _number,
     "int": lambda value: value if _is_int(value) else None,
     "float": _float,
     "bool": lambda value: value if type(value) is bool else None,

@@ -4,22 +4,18 @@ A node costs about two microseconds on top of its operator.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 
-from featherweight.errors import FormatError
 from featherweight.graph import ops
 from featherweight.graph.ir import Graph, Node, Ref, leaves
 from featherweight.graph.ops import Op
 
 MAX_ELEMENTS: Final = 2**31
 """The largest value of a graph out of a file, in elements, at a batch of 1."""
-
-MAX_FACTORY: Final = 2**28
-"""The largest tensor, in elements, that an operator may make out of numbers alone."""
 
 _Holes = tuple[tuple[int, int], ...]  # (position in a list, number of the value that goes there)
 
@@ -69,14 +65,13 @@ class Step:
     by_name: Template
     fixed: dict[str, Any]
     done: tuple[int, ...]
-    makes: bool  # a tensor whose size is an argument
 
     def run(self, values: Sequence[Any], device: torch.device) -> Any:
         """The result for the values so far; factories put theirs on `device`."""
         args = self.by_place.fill(values)
         keywords = dict(zip(self.names, self.by_name.fill(values), strict=True)) if self.names else {}
-        if self.makes:
-            check_size(self.op.name, args)
+        if self.op.guard is not None:
+            self.op.guard(self.op.name, args, keywords)
         if self.op.factory:
             keywords["device"] = device
         return self.op.call(*args, **keywords, **self.fixed)
@@ -134,51 +129,7 @@ def _step(node: Node, number: int, done: tuple[int, ...]) -> Step:
         by_name=Template.of([arguments[name] for name in op.keywords]),
         fixed=fixed,
         done=done,
-        makes=_stem(node.op) in _COUNTS,
     )
-
-
-# factories -------------------------------------------------------------------------------------------------------
-
-
-def check_size(name: str, args: Sequence[Any]) -> None:
-    """Refuses a factory that asks for more than MAX_FACTORY elements; sizes that are still symbols pass.
-
-    Raises: FormatError E_GRAPH.
-    """
-    asked = _COUNTS[_stem(name)](name, args)
-    if not all(isinstance(size, int | float) for size in asked):
-        return
-    if not math.prod(max(size, 0) for size in asked) <= MAX_FACTORY:  # also refuses NaN
-        raise FormatError("E_GRAPH", f"{name} asks for more than 2^28 elements", section="graph", value=asked)
-
-
-def _stem(name: str) -> str:
-    return name.partition(".")[0]
-
-
-def _of_shape(name: str, args: Sequence[Any]) -> list[Any]:
-    return list(args[0])
-
-
-def _of_range(name: str, args: Sequence[Any]) -> list[Any]:
-    start, end, step = {"arange": (0, args[0], 1)}.get(name) or (*args[:2], args[2] if name.endswith("step") else 1)
-    if not all(isinstance(item, int | float) for item in (start, end, step)):
-        return [None]
-    return [(end - start) / step if step else math.inf]
-
-
-def _of_identity(name: str, args: Sequence[Any]) -> list[Any]:
-    return list(args[:2]) if name.endswith(".m") else [args[0], args[0]]
-
-
-_COUNTS: Final[dict[str, Callable[[str, Sequence[Any]], list[Any]]]] = {
-    **dict.fromkeys(("zeros", "ones", "full"), _of_shape),
-    **dict.fromkeys(("new_zeros", "new_ones", "new_full"), lambda name, args: list(args[1])),
-    "arange": _of_range,
-    "linspace": lambda name, args: [args[2]],
-    "eye": _of_identity,
-}
 
 
 def values_of(tree: Any, values: Sequence[Any]) -> Any:

@@ -82,6 +82,8 @@ def _recurrent(step: Step, values: Sequence[Any]) -> tuple[Tensor, ...]:
     inputs, state = arguments[:2]
     states = state if step.op.name == "lstm" else [state]
     by_name = dict(zip(step.names, step.by_name.fill(values), strict=True))
+    if step.op.guard is not None:
+        step.op.guard(step.op.name, arguments, by_name)
     directions = 2 if by_name["bidirectional"] else 1
     width = states[0].shape[-1] * directions
     return (inputs.new_empty((*inputs.shape[:-1], width)), *(item.new_empty(item.shape) for item in states))
