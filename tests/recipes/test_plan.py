@@ -10,7 +10,8 @@ from featherweight.recipes.recipe import Recipe, Step
 
 def test_each_step_says_what_it_would_change() -> None:
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 3), nn.LSTM(3, 3))
-    first, second = plan(Recipe.read("deep_compression"), model)
+    steps = recipe(Step.of("pruning.connection.magnitude", density=0.1), Step.of("representation.sharing.kmeans"))
+    first, second = plan(steps, model)
     weights = ("0.weight", "3.weight", "4.weight_ih_l0", "4.weight_hh_l0")
     assert first.tensors == second.tensors == weights
     assert first.weights == 36 + 48 + 36 + 36
@@ -44,4 +45,4 @@ def test_a_bare_checkpoint_has_weights_by_shape() -> None:
 
     holder = nn.Module()
     holder.fc = Holder()
-    assert plan(Recipe.read("weights_only"), holder)[0].tensors == ("fc.weight",)
+    assert plan(recipe(Step.of("representation.sharing.kmeans")), holder)[0].tensors == ("fc.weight",)
