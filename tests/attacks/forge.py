@@ -44,9 +44,7 @@ def cbor(value: Any) -> bytes:
     if isinstance(value, int):
         return head(0, value) if value >= 0 else head(1, -1 - value)
     if isinstance(value, float):
-        return min(
-            (b"\xf9" + struct.pack(">e", value), b"\xfb" + struct.pack(">d", value)), key=lambda raw: _loss(raw, value)
-        )
+        return shortest(value)
     if isinstance(value, str):
         return head(3, len(value.encode())) + value.encode()
     if isinstance(value, bytes):
@@ -54,9 +52,15 @@ def cbor(value: Any) -> bytes:
     return head(4, len(value)) + b"".join(cbor(item) for item in value)
 
 
-def _loss(raw: bytes, value: float) -> tuple[bool, int]:
-    form = {3: ">e", 9: ">d"}[len(raw)]
-    return struct.unpack(form, raw[1:])[0] != value, len(raw)
+def shortest(value: float) -> bytes:
+    for first, form in ((b"\xf9", ">e"), (b"\xfa", ">f")):
+        try:
+            raw = struct.pack(form, value)
+        except OverflowError:
+            continue
+        if struct.unpack(form, raw)[0] == value:
+            return first + raw
+    return b"\xfb" + struct.pack(">d", value)
 
 
 @dataclass

@@ -238,7 +238,7 @@ def change_prefix(parts: Parts, rng: random.Random) -> None:
     elif kind == 1:
         parts.minor = rng.randrange(256)
     else:
-        parts.decoded = rng.choice([0, parts.decoded + 1, 2**53 - 1, 2**53, 2**64 - 1])
+        parts.decoded = rng.choice([0, min(parts.decoded, 2**52) + 1, 2**53 - 1, 2**53, 2**64 - 1])
 
 
 CHANGES: list[Callable[[Parts, random.Random], None]] = [

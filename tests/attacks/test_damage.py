@@ -6,7 +6,7 @@ from reference import REFERENCES
 from featherweight.container.pack import load_bytes
 from featherweight.errors import FormatError
 
-SCALE = 24  # of the large files: together more than 300,000 bits
+SCALE = 36  # of the large files: together more than 300,000 bits
 
 
 def refused(data):
