@@ -159,7 +159,7 @@ tensor_split cat stack concat hstack vstack repeat tile repeat_interleave roll f
 diag_embed meshgrid broadcast_tensors atleast_1d atleast_2d index index_select gather take_along_dim contiguous
 clone detach to type_as pad constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d
 zeros ones full arange linspace eye scalar_tensor zeros_like ones_like full_like new_zeros new_ones new_full fill
-sym_size sym_numel getitem embedding pixel_shuffle pixel_unshuffle channel_shuffle im2col tril triu
+sym_size getitem embedding pixel_shuffle pixel_unshuffle channel_shuffle im2col tril triu
 view_as_complex view_as_real real imag complex slice_scatter select_scatter diagonal_scatter index_copy one_hot
 """
 _MOVES: Final = frozenset(_MOVE_NAMES.split())
