@@ -3,6 +3,7 @@
 Damage by accident is caught by checksums; these files reach the parser and the decoders behind them.
 """
 
+import copy
 import random
 import struct
 from collections.abc import Callable
@@ -164,24 +165,19 @@ def change_header(parts: Parts, rng: random.Random) -> None:
     owner, index = rng.choice(found)
     kind = rng.randrange(10)
     if kind < 5 and not isinstance(owner[index], list):
-        owner[index] = other_scalar(owner[index], rng)
+        owner[index] = copy.deepcopy(other_scalar(owner[index], rng))
     elif kind == 5:
         del owner[index]
     elif kind == 6:
-        owner.insert(index, owner[index])
+        owner.insert(index, copy.deepcopy(owner[index]))
     elif kind == 7:
         other = rng.randrange(len(owner))
         owner[index], owner[other] = owner[other], owner[index]
     elif kind == 8:
         source, place = rng.choice(found)
-        if place < len(source) and not contains(source[place], owner):
-            owner[index] = source[place]
+        owner[index] = copy.deepcopy(source[place])
     else:
-        owner[index] = rng.choice(SCALARS + TEXTS + SIZES)
-
-
-def contains(tree: Any, node: Any) -> bool:
-    return tree is node or (isinstance(tree, list) and any(contains(item, node) for item in tree))
+        owner[index] = copy.deepcopy(rng.choice(SCALARS + TEXTS + SIZES))
 
 
 def change_spec(parts: Parts, rng: random.Random) -> None:
@@ -196,7 +192,8 @@ def change_spec(parts: Parts, rng: random.Random) -> None:
     if not isinstance(numbers, list) or not numbers:
         return
     index = rng.randrange(len(numbers))
-    numbers[index] = other_scalar(numbers[index], rng) if rng.random() < 0.9 else rng.randrange(300)
+    changed = other_scalar(numbers[index], rng) if rng.random() < 0.9 else rng.randrange(300)
+    numbers[index] = copy.deepcopy(changed)
     try:
         wanted = section_length(tensor)
     except (FormatError, TypeError):
