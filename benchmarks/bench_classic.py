@@ -3,6 +3,7 @@
 Ratio = 4 bytes x parameters of the dense network / bytes of the whole `.fwt` file that runs by itself. Errors are in
 per cent of the complete test set, which is looked at once a network, after everything was chosen on validation data.
 Figures of several seeds are medians. Data: $FEATHERWEIGHT_DATA (mnist, cifar10, imagenet sample; see README there).
+Needs: pip install 'featherweight[bench]'.
 
     python benchmarks/bench_classic.py [--only WORK] [--seeds 0,1,2] [--json] [--folder runs/bench_classic]
 
