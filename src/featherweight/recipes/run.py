@@ -139,7 +139,8 @@ class _Run:
                 # an earlier sitting got this far: its trainings are put back, not done again
                 lent = self.context.at_step(index, number, self.store)
                 made.append(self._applied(step, settings, copy.deepcopy(model), lent))
-            self.context.progress.note(f"{step.use}: attempt {number + 1} scores {found}, at least {floor:.6g} wanted")
+            told = "gives no numbers" if found is None else f"scores {found:.5f}"
+            self.context.progress.note(f"{step.use}: attempt {number + 1} {told}, at least {floor:.5f} wanted")
             return Trial(settings, found, made[0] if made else None, lent.details)
 
         return hold(step, scores[0], scores[1], attempt)
