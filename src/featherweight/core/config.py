@@ -61,5 +61,5 @@ def json_schema(cls: type[Any]) -> dict[str, Any]:
 def _plain(cls: type[T]) -> TypeAdapter[T]:
     if "__pydantic_config__" not in cls.__dict__:
         # strings are never read as numbers, and a dataclass that checks itself in __post_init__ still does
-        setattr(cls, "__pydantic_config__", ConfigDict(extra="forbid", strict=False))  # noqa: B010
+        setattr(cls, "__pydantic_config__", ConfigDict(extra="forbid", strict=False))  # noqa: B010  # mypy knows no such attribute
     return TypeAdapter(cls)
