@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from featherweight.core import catalog
-from featherweight.entropy.base import Coder
+from featherweight.entropy.base import Coder, Stream
 from featherweight.testing.coders import CHECKS
 
 SOCKET = "featherweight.entropy"
@@ -31,5 +31,5 @@ def test_numbers_in_the_file_differ():
 def test_raw_or_constant_hold_every_stream():
     """The writer counts on it: coders 0 and 1 always take part."""
     coders = {load(name).code: load(name) for name in NAMES}
-    assert coders[0].to_bits(np.zeros(3, np.uint8), 1) == b""
-    assert len(coders[1].to_bits(np.arange(256, dtype=np.uint8), 256)) == 256
+    assert coders[0].to_bits(np.zeros(3, np.uint8), Stream(3, 1)) == b""
+    assert len(coders[1].to_bits(np.arange(256, dtype=np.uint8), Stream(256, 256))) == 256

@@ -7,6 +7,7 @@ from featherweight.encodings.codebook import Codebook
 from featherweight.encodings.dense import Dense
 from featherweight.encodings.payload import Payload
 from featherweight.encodings.sparse import Sparse
+from featherweight.entropy.base import Stream
 from featherweight.entropy.constant import Constant
 from featherweight.entropy.huffman import Huffman
 from featherweight.entropy.raw import Raw
@@ -71,7 +72,7 @@ def test_choices_that_are_not_the_smallest_are_read_and_repeated(nested):
     spec = list(payload.encode(nested).spec)
     packed = nested.pack(3)  # a form that is not chosen
     spec[1:4] = packed.fields
-    coded = [Raw().to_bits(stream, 8) for stream in packed.streams]
+    coded = [Raw().to_bits(stream, Stream(len(stream), 8)) for stream in packed.streams]
     head = payload.encode(nested)
     inner = payload.encode(nested.inner)
     mine = Payload((1, *packed.fields, Raw.code, len(coded[0]), *inner.spec), coded[0] + inner.data)

@@ -83,8 +83,8 @@ def test_the_smaller_form_is_chosen():
 def index_bytes(encoding, form):
     """The smallest size of the mask in a form of one stream."""
     packed = encoding.pack(form)
-    alphabet = Sparse.layout(encoding.shape, packed.fields).streams[0].alphabet
-    return min(coder.size(packed.streams[0], alphabet) for coder in (Raw(), Huffman()))
+    stream = Sparse.layout(encoding.shape, packed.fields).streams[0]
+    return min(coder.size(packed.streams[0], stream) for coder in (Raw(), Huffman()))
 
 
 def test_the_mask_decides_what_is_zero():

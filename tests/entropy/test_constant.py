@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from featherweight.entropy.base import Stream
 from featherweight.entropy.constant import Constant
 from featherweight.errors import EncodingError, FormatError
 
@@ -20,17 +21,17 @@ CONSTANT = Constant()
 )
 def test_exact_bytes(symbol, count, alphabet, data):
     symbols = np.full(count, symbol, np.uint32)
-    assert CONSTANT.to_bits(symbols, alphabet) == data
-    assert CONSTANT.size(symbols, alphabet) == len(data)
-    assert CONSTANT.from_bits(data, count, alphabet).tolist() == [symbol] * count
+    assert CONSTANT.to_bits(symbols, Stream(len(symbols), alphabet)) == data
+    assert CONSTANT.size(symbols, Stream(len(symbols), alphabet)) == len(data)
+    assert CONSTANT.from_bits(data, Stream(count, alphabet)).tolist() == [symbol] * count
 
 
 def test_different_symbols_are_for_other_coders():
     symbols = np.array([1, 1, 2], np.uint8)
     with pytest.raises(EncodingError, match="not all equal"):
-        CONSTANT.size(symbols, 3)
+        CONSTANT.size(symbols, Stream(len(symbols), 3))
     with pytest.raises(EncodingError, match="not all equal"):
-        CONSTANT.to_bits(symbols, 3)
+        CONSTANT.to_bits(symbols, Stream(len(symbols), 3))
 
 
 @pytest.mark.parametrize(
@@ -47,5 +48,5 @@ def test_different_symbols_are_for_other_coders():
 )
 def test_broken_bytes(data, count, alphabet, code):
     with pytest.raises(FormatError) as caught:
-        CONSTANT.from_bits(data, count, alphabet)
+        CONSTANT.from_bits(data, Stream(count, alphabet))
     assert caught.value.code == code

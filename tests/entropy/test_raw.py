@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featherweight.entropy.base import Stream
 from featherweight.entropy.raw import Raw, width_of
 from featherweight.errors import EncodingError, FormatError
 
@@ -13,9 +14,9 @@ RAW = Raw()
 def test_round_trip(case):
     alphabet, numbers = case
     symbols = np.array(numbers, np.uint32)
-    data = RAW.to_bits(symbols, alphabet)
-    assert len(data) == RAW.size(symbols, alphabet) == -(-len(numbers) * width_of(alphabet) // 8)
-    assert RAW.from_bits(data, len(numbers), alphabet).tolist() == numbers
+    data = RAW.to_bits(symbols, Stream(len(symbols), alphabet))
+    assert len(data) == RAW.size(symbols, Stream(len(symbols), alphabet)) == -(-len(numbers) * width_of(alphabet) // 8)
+    assert RAW.from_bits(data, Stream(len(numbers), alphabet)).tolist() == numbers
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def test_width(alphabet, width):
 
 def test_long_streams_unpack_in_chunks():
     symbols = np.random.default_rng(0).integers(0, 1000, 600_001, np.uint32)
-    again = RAW.from_bits(RAW.to_bits(symbols, 1000), len(symbols), 1000)
+    again = RAW.from_bits(RAW.to_bits(symbols, Stream(len(symbols), 1000)), Stream(len(symbols), 1000))
     assert again.dtype == np.uint16
     assert np.array_equal(again, symbols)
 
@@ -47,16 +48,16 @@ def test_long_streams_unpack_in_chunks():
 )
 def test_broken_bytes(data, count, alphabet, code):
     with pytest.raises(FormatError) as caught:
-        RAW.from_bits(data, count, alphabet)
+        RAW.from_bits(data, Stream(count, alphabet))
     assert caught.value.code == code
 
 
 def test_the_offset_of_a_foreign_symbol():
     with pytest.raises(FormatError) as caught:
-        RAW.from_bits(b"\x00\x00\x30", 12, 3)
+        RAW.from_bits(b"\x00\x00\x30", Stream(12, 3))
     assert caught.value.offset == 2
 
 
 def test_foreign_symbols():
     with pytest.raises(EncodingError, match="outside the alphabet of 3"):
-        RAW.to_bits(np.array([3], np.uint8), 3)
+        RAW.to_bits(np.array([3], np.uint8), Stream(len(np.array([3], np.uint8)), 3))

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featherweight.entropy import tables
+from featherweight.entropy.base import Stream
 from featherweight.errors import EncodingError, FormatError
 
 COUNTS = st.lists(st.integers(0, 2000), min_size=2, max_size=60).filter(lambda counts: sum(map(bool, counts)) > 1)
@@ -102,13 +103,20 @@ def test_the_smallest_type(alphabet, kind):
 def test_requests_that_no_stream_meets():
     for count, alphabet in ((-1, 2), (1, 0), (1, (1 << 20) + 1)):
         with pytest.raises(FormatError, match="E_COUNT"):
-            tables.check_request(count, alphabet)
-    tables.check_request(0, 1 << 20)
+            tables.check_request(Stream(count, alphabet))
+    tables.check_request(Stream(0, 1 << 20))
 
 
 def test_streams_that_cannot_be_coded():
     good = np.array([0, 1], np.uint8)
-    tables.check_stream(good, 2)
-    for symbols, alphabet in ((good, 1), (good, 0), (good[None], 2), (good.astype(int), 2), (good, (1 << 20) + 1)):
+    tables.check_stream(good, Stream(2, 2))
+    for symbols, alphabet in (
+        (good, 1),
+        (good, 0),
+        (good[None], 2),
+        (good[:1], 2),
+        (good.astype(int), 2),
+        (good, (1 << 20) + 1),
+    ):
         with pytest.raises(EncodingError):
-            tables.check_stream(symbols, alphabet)
+            tables.check_stream(symbols, Stream(2, alphabet))

@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from featherweight.entropy.base import Stream
 from featherweight.entropy.constant import Constant
 from featherweight.entropy.huffman import Huffman
 from featherweight.entropy.raw import Raw
@@ -32,16 +33,16 @@ STREAMS = {
 def test_exact_bytes(name):
     coder, numbers, alphabet, written = STREAMS[name]
     symbols = np.array(numbers, np.uint16)
-    assert coder().to_bits(symbols, alphabet).hex() == written
-    assert coder().from_bits(bytes.fromhex(written), len(numbers), alphabet).tolist() == numbers
+    assert coder().to_bits(symbols, Stream(len(symbols), alphabet)).hex() == written
+    assert coder().from_bits(bytes.fromhex(written), Stream(len(numbers), alphabet)).tolist() == numbers
 
 
 def test_exact_bytes_of_blocks():
     """40,000 symbols: three blocks and an index. The head is given, the rest as its digest."""
     places = np.arange(40_000, dtype=np.int64)
     symbols = np.minimum((places * 2654435761 % 2**32) >> 28, (places * 40503 % 2**16) >> 12).astype(np.uint8)
-    data = Huffman().to_bits(symbols, 16)
+    data = Huffman().to_bits(symbols, Stream(len(symbols), 16))
     assert len(data) == 19331
     assert data[:24].hex() == "077ff59e290cf4e00016be93affd2740c6fa8ebff6be938d"
     assert hashlib.sha256(data).hexdigest() == "e632e4b372edd16f59c7623d8243f4bcfb3be5eade9af4a399f3de9e2a674a26"
-    assert np.array_equal(Huffman().from_bits(data, len(symbols), 16), symbols)
+    assert np.array_equal(Huffman().from_bits(data, Stream(len(symbols), 16)), symbols)

@@ -3,39 +3,41 @@
 import numpy as np
 import pytest
 
+from featherweight.entropy.base import ALONE, Stream
 from featherweight.entropy.raw import Raw
 from featherweight.errors import ConformanceError, EncodingError
 from featherweight.testing.coders import CHECKS, streams
 
 
 class Forgetful(Raw):
-    def from_bits(self, data, count, alphabet):
-        return super().from_bits(data, count, alphabet)[::-1]
+    def from_bits(self, data, stream, work=ALONE):
+        return super().from_bits(data, stream, work)[::-1]
 
 
 class Boastful(Raw):
-    def size(self, symbols, alphabet):
-        return max(super().size(symbols, alphabet) - 1, 0)
+    def size(self, symbols, stream):
+        return max(super().size(symbols, stream) - 1, 0)
 
 
 class Careless(Raw):
-    def to_bits(self, symbols, alphabet):
-        return super().to_bits(symbols % max(alphabet, 1), max(alphabet, 1))
+    def to_bits(self, symbols, stream):
+        alphabet = max(stream.alphabet, 1)
+        return super().to_bits(symbols % alphabet, Stream(len(symbols), alphabet))
 
 
 class Credulous(Raw):
-    def from_bits(self, data, count, alphabet):
-        return np.zeros(min(max(count, 0), 9), np.uint8)
+    def from_bits(self, data, stream, work=ALONE):
+        return np.zeros(min(max(stream.count, 0), 9), np.uint8)
 
 
 class Sloppy(Raw):
     """Takes any padding."""
 
-    def from_bits(self, data, count, alphabet):
-        spare = 8 * len(data) - count * (alphabet - 1).bit_length()
+    def from_bits(self, data, stream, work=ALONE):
+        spare = 8 * len(data) - stream.count * (stream.alphabet - 1).bit_length()
         if 0 < spare < 8:
             data = bytes(data[:-1]) + bytes([data[-1] >> spare << spare])
-        return super().from_bits(data, count, alphabet)
+        return super().from_bits(data, stream, work)
 
 
 @pytest.mark.parametrize(
@@ -57,20 +59,20 @@ def test_finds_what_is_broken(coder, promise):
 @pytest.mark.parametrize("promise", CHECKS)
 def test_a_coder_may_refuse_streams(promise):
     class Picky(Raw):
-        def size(self, symbols, alphabet):
-            if alphabet != 5:
-                raise EncodingError("not mine", value=alphabet)
-            return super().size(symbols, alphabet)
+        def size(self, symbols, stream):
+            if stream.alphabet != 5:
+                raise EncodingError("not mine", value=stream.alphabet)
+            return super().size(symbols, stream)
 
-        def to_bits(self, symbols, alphabet):
-            self.size(symbols, alphabet)
-            return super().to_bits(symbols, alphabet)
+        def to_bits(self, symbols, stream):
+            self.size(symbols, stream)
+            return super().to_bits(symbols, stream)
 
     check_promise = CHECKS[promise]
     check_promise(Picky())
 
 
 def test_streams_are_the_same_each_time():
-    for (one, alphabet), (other, same) in zip(streams(), streams(), strict=True):
-        assert alphabet == same
+    for (one, stream), (other, same) in zip(streams(), streams(), strict=True):
+        assert stream == same
         assert np.array_equal(one, other)

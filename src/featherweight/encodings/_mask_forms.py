@@ -25,8 +25,8 @@ from featherweight.encodings._relative_index import (
     gaps_of,
     to_symbols,
 )
-from featherweight.encodings.base import Shape, StreamSpec
-from featherweight.entropy.base import Symbols
+from featherweight.encodings.base import Shape
+from featherweight.entropy.base import Stream, Symbols
 from featherweight.entropy.tables import entropy_bits
 from featherweight.errors import FormatError
 
@@ -61,17 +61,17 @@ class MaskForm:
             raise FormatError("E_VERSION", "a mask of one row or column has no other order", value=number)
         return form
 
-    def streams(self, shape: Shape, kept: int, fillings: int) -> tuple[StreamSpec, ...]:
+    def streams(self, shape: Shape, kept: int, fillings: int) -> tuple[Stream, ...]:
         """What follows the fields. Raises: FormatError (E_COUNT) for counts that do not fit into the shape."""
         rows, columns = matrix(shape)
         if not self.width:
             if fillings or kept > rows * columns:
                 raise FormatError("E_COUNT", f"more than the {rows * columns} weights there are", value=kept)
-            return (StreamSpec(_bytes(rows * columns), 256),)
+            return (Stream(_bytes(rows * columns), 256),)
         if kept + fillings * ((1 << self.width) - 1) > rows * columns or (fillings and not kept):
             raise FormatError("E_COUNT", f"more than the {rows * columns} weights there are", value=(kept, fillings))
-        index = StreamSpec(kept + fillings, 1 << self.width)
-        return (StreamSpec(_bytes(rows), 256), StreamSpec(_bytes(columns), 256), index) if self.live else (index,)
+        index = Stream(kept + fillings, 1 << self.width)
+        return (Stream(_bytes(rows), 256), Stream(_bytes(columns), 256), index) if self.live else (index,)
 
 
 def matrix(shape: Shape) -> tuple[int, int]:

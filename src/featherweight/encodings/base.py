@@ -8,17 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from featherweight.entropy.base import Symbols
+from featherweight.entropy.base import Stream, Symbols
 
 Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class StreamSpec:
-    """How many symbols a stream holds, and how many different ones there may be."""
-
-    count: int
-    alphabet: int
 
 
 @dataclass(frozen=True)
@@ -38,7 +30,7 @@ class Packed:
 class Layout:
     """What follows the fields of an encoding: its streams, and the shapes of its children."""
 
-    streams: tuple[StreamSpec, ...]
+    streams: tuple[Stream, ...]
     children: tuple[Shape, ...]
     itemsize: int = 0  # bytes of one weight of `to_tensor()`; 0: the same as those of the last child
 

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from featherweight.encodings._clusters import Clusters
-from featherweight.encodings.base import Encoding, Layout, Packed, Shape, StreamSpec
+from featherweight.encodings.base import Encoding, Layout, Packed, Shape
 from featherweight.encodings.dense import Dense
+from featherweight.entropy.base import Stream
 from featherweight.errors import EncodingError, FormatError
 
 MAX_CENTROIDS = 1 << 16
@@ -140,7 +141,7 @@ class Codebook(Encoding):
         count, weights = fields[0], math.prod(shape)
         if not _allowed(count, weights):
             raise FormatError("E_COUNT", f"a codebook has 1 to {MAX_CENTROIDS} values", value=count)
-        return Layout((StreamSpec(weights, max(count, 1)),), ((count,),))
+        return Layout((Stream(weights, max(count, 1), shape),), ((count,),))
 
     @classmethod
     def unpack(cls, shape: Shape, packed: Packed) -> "Codebook":

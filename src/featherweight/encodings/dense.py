@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featherweight.encodings.base import Encoding, Layout, Packed, Shape, StreamSpec
+from featherweight.encodings.base import Encoding, Layout, Packed, Shape
+from featherweight.entropy.base import Stream
 from featherweight.errors import EncodingError, FormatError
 
 _TYPES = (
@@ -149,10 +150,10 @@ class Dense(Encoding):
         values, stored, planes = _parsed(fields[0])
         count = math.prod(shape)
         if stored == torch.bool:
-            return Layout((StreamSpec(count, 2),), (), 1)
+            return Layout((Stream(count, 2),), (), 1)
         if planes:
-            return Layout((StreamSpec(count, 256),) * stored.itemsize, (), values.itemsize)
-        return Layout((StreamSpec(count * stored.itemsize, 256),), (), values.itemsize)
+            return Layout((Stream(count, 256),) * stored.itemsize, (), values.itemsize)
+        return Layout((Stream(count * stored.itemsize, 256),), (), values.itemsize)
 
     @classmethod
     def unpack(cls, shape: Shape, packed: Packed) -> "Dense":

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from featherweight.encodings._spec import MAX_DEPTH, Node, parse
 from featherweight.encodings._spec import coders as all_coders
 from featherweight.encodings.base import Encoding, Packed, Shape
-from featherweight.entropy.base import Coder, Symbols
+from featherweight.entropy.base import ALONE, Coder, Stream, Symbols, Work
 from featherweight.entropy.tables import symbol_type
 from featherweight.errors import EncodingError, FormatError
 
@@ -87,11 +87,11 @@ def describe(shape: Shape, spec: Sequence[int]) -> str:
     return " > ".join(node.kind.describe(node.fields) for node in parse(shape, spec).walk())
 
 
-def decode(shape: Shape, spec: Sequence[int], data: bytes | memoryview) -> Encoding:
+def decode(shape: Shape, spec: Sequence[int], data: bytes | memoryview, work: Work = ALONE) -> Encoding:
     """The encoding of a tensor of `shape`; offsets in errors are within `data`.
 
-    Time and memory are O(len(data) + what `inspect` tells), so a reader compares that with its budget first. NaN and
-    infinities are given as they are: ask `Encoding.finite`.
+    `work` says on how many threads and when to give up. Time and memory are O(len(data) + what `inspect` tells), so a
+    reader compares that with its budget first. NaN and infinities are given as they are: ask `Encoding.finite`.
 
     Raises: FormatError for a spec or bytes that `encode` cannot have given.
     """
@@ -99,7 +99,7 @@ def decode(shape: Shape, spec: Sequence[int], data: bytes | memoryview) -> Encod
     length = _length(root)
     if length != len(data):
         raise FormatError("E_SPAN", f"the streams take {length} bytes", offset=min(length, len(data)), value=len(data))
-    encoding, _ = _decoded(root, memoryview(data), 0)
+    encoding, _ = _decoded(root, memoryview(data), 0, work)
     return encoding
 
 
@@ -112,7 +112,7 @@ class _Coded:
 
     code: int
     packed: Packed
-    alphabets: tuple[int, ...]
+    streams: tuple[Stream, ...]
     choices: tuple[tuple[Coder, int], ...]
     children: tuple["_Coded", ...]
 
@@ -134,27 +134,27 @@ def _smallest(encoding: Encoding, coders: Sequence[Coder], depth: int) -> _Coded
     best: _Coded | None = None
     for form in encoding.forms():
         packed = encoding.pack(form)
-        alphabets = _alphabets(encoding, packed)
-        pairs = zip(packed.streams, alphabets, strict=True)
-        coded = _Coded(encoding.code, packed, alphabets, tuple(_best(*pair, coders) for pair in pairs), ())
+        streams = _streams(encoding, packed)
+        pairs = zip(packed.streams, streams, strict=True)
+        coded = _Coded(encoding.code, packed, streams, tuple(_best(*pair, coders) for pair in pairs), ())
         if best is None or coded.cost < best.cost:
             best = coded
     if best is None:
         raise EncodingError("has no form for the file", value=type(encoding).__name__)
     children = tuple(_smallest(child, coders, depth + 1) for child in best.packed.children)
-    return _Coded(best.code, best.packed, best.alphabets, best.choices, children)
+    return _Coded(best.code, best.packed, best.streams, best.choices, children)
 
 
-def _best(symbols: Symbols, alphabet: int, coders: Sequence[Coder]) -> tuple[Coder, int]:
+def _best(symbols: Symbols, stream: Stream, coders: Sequence[Coder]) -> tuple[Coder, int]:
     """The coder that takes the fewest bytes, the first of equals, and how many."""
     found: list[tuple[Coder, int]] = []
     for coder in coders:
         try:
-            found.append((coder, coder.size(symbols, alphabet)))
+            found.append((coder, coder.size(symbols, stream)))
         except EncodingError:  # a stream that this coder cannot hold; raw holds all that are in order
             continue
     if not found:
-        raise EncodingError(f"no coder holds the stream of an alphabet of {alphabet}", value=len(symbols))
+        raise EncodingError(f"no coder holds the stream of an alphabet of {stream.alphabet}", value=len(symbols))
     return min(found, key=lambda pair: pair[1])
 
 
@@ -165,12 +165,12 @@ def _repeated(encoding: Encoding, node: Node) -> _Coded:
     packed = encoding.pack(node.fields[0])
     if packed.fields != node.fields:
         raise EncodingError("the spec is of another content", value=packed.fields)
-    alphabets = _alphabets(encoding, packed)
+    streams = _streams(encoding, packed)
     made = [all_coders()[code]() for code, _ in node.streams]
-    sizes = [coder.size(*pair) for coder, pair in zip(made, zip(packed.streams, alphabets, strict=True), strict=True)]
+    sizes = [coder.size(*pair) for coder, pair in zip(made, zip(packed.streams, streams, strict=True), strict=True)]
     pairs = zip(packed.children, node.children, strict=True)
     children = tuple(_repeated(child, below) for child, below in pairs)
-    return _Coded(encoding.code, packed, alphabets, tuple(zip(made, sizes, strict=True)), children)
+    return _Coded(encoding.code, packed, streams, tuple(zip(made, sizes, strict=True)), children)
 
 
 def _read_like(encoding: Encoding, spec: Sequence[int]) -> Node:
@@ -182,16 +182,15 @@ def _read_like(encoding: Encoding, spec: Sequence[int]) -> Node:
 
 def _write(node: _Coded, spec: list[int], parts: list[bytes]) -> None:
     spec += [node.code, *node.packed.fields]
-    for symbols, alphabet, (coder, _) in zip(node.packed.streams, node.alphabets, node.choices, strict=True):
-        parts.append(coder.to_bits(symbols, alphabet))
+    for symbols, stream, (coder, _) in zip(node.packed.streams, node.streams, node.choices, strict=True):
+        parts.append(coder.to_bits(symbols, stream))
         spec += [coder.code, len(parts[-1])]
     for child in node.children:
         _write(child, spec, parts)
 
 
-def _alphabets(encoding: Encoding, packed: Packed) -> tuple[int, ...]:
-    layout = type(encoding).layout(encoding.shape, packed.fields)
-    return tuple(stream.alphabet for stream in layout.streams)
+def _streams(encoding: Encoding, packed: Packed) -> tuple[Stream, ...]:
+    return type(encoding).layout(encoding.shape, packed.fields).streams
 
 
 def _chosen(coders: Sequence[Coder] | None) -> list[Coder]:
@@ -214,19 +213,19 @@ def _length(root: Node) -> int:
     return sum(length for node in root.walk() for _, length in node.streams)
 
 
-def _decoded(node: Node, data: memoryview, at: int) -> tuple[Encoding, int]:
+def _decoded(node: Node, data: memoryview, at: int, work: Work) -> tuple[Encoding, int]:
     """The encoding of a node whose streams begin at byte `at`, and the byte behind the last of them."""
     start, streams = at, []
     for wanted, (code, length) in zip(node.layout.streams, node.streams, strict=True):
         try:
             coder = all_coders()[code]()
-            streams.append(coder.from_bits(data[at : at + length], wanted.count, wanted.alphabet))
+            streams.append(coder.from_bits(data[at : at + length], wanted, work))
         except FormatError as error:
             raise _moved(error, at) from error
         at += length
     children = []
     for child in node.children:
-        encoding, at = _decoded(child, data, at)
+        encoding, at = _decoded(child, data, at, work)
         children.append(encoding)
     try:
         return node.kind.unpack(node.shape, Packed(node.fields, tuple(streams), tuple(children))), at

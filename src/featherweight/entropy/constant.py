@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from featherweight.entropy.base import Coder, Symbols
+from featherweight.entropy.base import ALONE, Coder, Stream, Symbols, Work
 from featherweight.entropy.tables import check_request, check_stream, symbol_type
 from featherweight.errors import EncodingError, FormatError
 
@@ -18,34 +18,34 @@ class Constant(Coder):
 
     code: ClassVar[int] = 0
 
-    def to_bits(self, symbols: Symbols, alphabet: int) -> bytes:
+    def to_bits(self, symbols: Symbols, stream: Stream) -> bytes:
         """See Coder. Raises: EncodingError also for a stream of different symbols."""
-        size = self.size(symbols, alphabet)
+        size = self.size(symbols, stream)
         return int(symbols[0]).to_bytes(size, "little") if size else b""
 
-    def from_bits(self, data: bytes | memoryview, count: int, alphabet: int) -> Symbols:
+    def from_bits(self, data: bytes | memoryview, stream: Stream, work: Work = ALONE) -> Symbols:
         """See Coder. The count is not bounded by the bytes: a reader compares it with its budget before.
 
         Raises: FormatError (E_COUNT, E_DECODED_SIZE, E_INDEX).
         """
-        check_request(count, alphabet)
-        size = _size(count, alphabet)
+        check_request(stream)
+        size = _size(stream)
         if len(data) != size:
             raise FormatError(
                 "E_DECODED_SIZE", f"the symbol takes {size} bytes", offset=min(size, len(data)), value=len(data)
             )
         symbol = int.from_bytes(data, "little")
-        if symbol >= alphabet:
-            raise FormatError("E_INDEX", f"a symbol outside the alphabet of {alphabet}", value=symbol)
-        return np.full(count, symbol, symbol_type(alphabet))
+        if symbol >= stream.alphabet:
+            raise FormatError("E_INDEX", f"a symbol outside the alphabet of {stream.alphabet}", value=symbol)
+        return np.full(stream.count, symbol, symbol_type(stream.alphabet))
 
-    def size(self, symbols: Symbols, alphabet: int) -> int:
+    def size(self, symbols: Symbols, stream: Stream) -> int:
         """See Coder. Raises: EncodingError also for a stream of different symbols."""
-        check_stream(symbols, alphabet)
+        check_stream(symbols, stream)
         if len(symbols) and bool((symbols != symbols[0]).any()):
             raise EncodingError("the symbols are not all equal", value=int(symbols.max()), fix="Use another coder.")
-        return _size(len(symbols), alphabet)
+        return _size(stream)
 
 
-def _size(count: int, alphabet: int) -> int:
-    return ((alphabet - 1).bit_length() + 7) // 8 if count else 0
+def _size(stream: Stream) -> int:
+    return ((stream.alphabet - 1).bit_length() + 7) // 8 if stream.count else 0

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from featherweight.entropy._bits import BitReader, BitWriter, check_end
 from featherweight.entropy._code_table import MAX_LENGTH, codes, in_order, read_table, write_table
-from featherweight.entropy.base import Coder, Symbols
+from featherweight.entropy.base import ALONE, Coder, Stream, Symbols, Work
 from featherweight.entropy.tables import (
     Lengths,
     check_request,
@@ -51,10 +51,10 @@ class Huffman(Coder):
 
     code: ClassVar[int] = 2
 
-    def to_bits(self, symbols: Symbols, alphabet: int) -> bytes:
+    def to_bits(self, symbols: Symbols, stream: Stream) -> bytes:
         """See Coder. Raises: EncodingError also for fewer than 2 or more than 2^15 different symbols."""
-        check_stream(symbols, alphabet)
-        lengths = code_lengths(histogram(symbols, alphabet), MAX_LENGTH)
+        check_stream(symbols, stream)
+        lengths = code_lengths(histogram(symbols, stream.alphabet), MAX_LENGTH)
         writer = _head(symbols, lengths)
         numbers = codes(lengths)
         for start in range(0, len(symbols), _CHUNK):
@@ -62,9 +62,10 @@ class Huffman(Coder):
             writer.put_all(numbers[part], lengths[part])
         return writer.finish()
 
-    def from_bits(self, data: bytes | memoryview, count: int, alphabet: int) -> Symbols:
+    def from_bits(self, data: bytes | memoryview, stream: Stream, work: Work = ALONE) -> Symbols:
         """See Coder. Raises: FormatError (E_COUNT, E_HUFFMAN, E_SPAN, E_PADDING, E_DECODED_SIZE)."""
-        check_request(count, alphabet)
+        check_request(stream)
+        count, alphabet = stream.count, stream.alphabet
         if not 2 <= count <= 8 * len(data):
             raise FormatError("E_COUNT", f"{len(data)} bytes cannot hold this many symbols", value=count)
         reader = BitReader(data)
@@ -81,10 +82,10 @@ class Huffman(Coder):
         self._check_head(data, symbols, lengths, int(starts[0]))
         return symbols
 
-    def size(self, symbols: Symbols, alphabet: int) -> int:
+    def size(self, symbols: Symbols, stream: Stream) -> int:
         """See Coder. Raises: EncodingError like to_bits."""
-        check_stream(symbols, alphabet)
-        counts = histogram(symbols, alphabet)
+        check_stream(symbols, stream)
+        counts = histogram(symbols, stream.alphabet)
         lengths = code_lengths(counts, MAX_LENGTH)
         return (_head(symbols, lengths).position + int(counts @ lengths.astype(np.int64)) + 7) // 8
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from featherweight.entropy._bits import BitWriter, check_end
-from featherweight.entropy.base import Coder, Symbols
+from featherweight.entropy.base import ALONE, Coder, Stream, Symbols, Work
 from featherweight.entropy.tables import check_request, check_stream, symbol_type
 from featherweight.errors import FormatError
 
@@ -21,19 +21,20 @@ class Raw(Coder):
 
     code: ClassVar[int] = 1
 
-    def to_bits(self, symbols: Symbols, alphabet: int) -> bytes:
+    def to_bits(self, symbols: Symbols, stream: Stream) -> bytes:
         """See Coder."""
-        check_stream(symbols, alphabet)
-        width = width_of(alphabet)
+        check_stream(symbols, stream)
+        width = width_of(stream.alphabet)
         if width == 8:
             return symbols.astype(np.uint8).tobytes()
         writer = BitWriter()
         writer.put_all(symbols, np.broadcast_to(np.uint8(width), symbols.shape))
         return writer.finish()
 
-    def from_bits(self, data: bytes | memoryview, count: int, alphabet: int) -> Symbols:
+    def from_bits(self, data: bytes | memoryview, stream: Stream, work: Work = ALONE) -> Symbols:
         """See Coder. Raises: FormatError (E_COUNT, E_DECODED_SIZE, E_PADDING, E_INDEX)."""
-        check_request(count, alphabet)
+        check_request(stream)
+        count, alphabet = stream.count, stream.alphabet
         width = width_of(alphabet)
         if count * width > 8 * len(data):
             raise FormatError("E_COUNT", f"{count} symbols of {width} bits do not fit in the bytes", value=len(data))
@@ -51,10 +52,10 @@ class Raw(Coder):
             )
         return symbols
 
-    def size(self, symbols: Symbols, alphabet: int) -> int:
+    def size(self, symbols: Symbols, stream: Stream) -> int:
         """See Coder. O(count), for the check of the symbols."""
-        check_stream(symbols, alphabet)
-        return (len(symbols) * width_of(alphabet) + 7) // 8
+        check_stream(symbols, stream)
+        return (len(symbols) * width_of(stream.alphabet) + 7) // 8
 
 
 def width_of(alphabet: int) -> int:

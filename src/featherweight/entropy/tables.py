@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from featherweight.entropy.base import Symbols
+from featherweight.entropy.base import Stream, Symbols
 from featherweight.errors import EncodingError, FormatError
 
 MAX_ALPHABET = 1 << 20
@@ -15,29 +15,35 @@ Lengths = NDArray[np.uint8]
 """Length in bits of each symbol's code, shape (alphabet,); 0 for a symbol that does not occur."""
 
 
-def check_stream(symbols: Symbols, alphabet: int) -> None:
+def check_stream(symbols: Symbols, stream: Stream) -> None:
     """Checks that a stream may be coded at all.
 
-    Raises: EncodingError for an alphabet outside 1..2^20, a shape that is not (n,), a type that is no unsigned integer,
-    or a symbol outside the alphabet.
+    Raises: EncodingError for an alphabet outside 1..2^20, a shape that is not (stream.count,), a type that is no
+    unsigned integer, or a symbol outside the alphabet.
     """
+    alphabet = stream.alphabet
     if not 1 <= alphabet <= MAX_ALPHABET:
         raise EncodingError(f"an alphabet has 1 to {MAX_ALPHABET} symbols", value=alphabet)
-    if symbols.ndim != 1 or symbols.dtype.kind != "u":
+    if symbols.shape != (stream.count,) or symbols.dtype.kind != "u":
         raise EncodingError(
-            "symbols must be a flat array of unsigned integers", value=f"{symbols.dtype}, shape {symbols.shape}"
+            f"symbols must be a flat array of {stream.count} unsigned integers",
+            value=f"{symbols.dtype}, shape {symbols.shape}",
         )
     if len(symbols) and int(symbols.max()) >= alphabet:
         raise EncodingError(f"a symbol lies outside the alphabet of {alphabet}", value=int(symbols.max()))
 
 
-def check_request(count: int, alphabet: int) -> None:
+def check_request(stream: Stream) -> None:
     """Checks what a reader asks of a decoder.
 
     Raises: FormatError (E_COUNT) for a negative count or an alphabet outside 1..2^20.
     """
-    if count < 0 or not 1 <= alphabet <= MAX_ALPHABET:
-        raise FormatError("E_COUNT", f"a stream has 0 or more of 1 to {MAX_ALPHABET} symbols", value=(count, alphabet))
+    if stream.count < 0 or not 1 <= stream.alphabet <= MAX_ALPHABET:
+        raise FormatError(
+            "E_COUNT",
+            f"a stream has 0 or more of 1 to {MAX_ALPHABET} symbols",
+            value=(stream.count, stream.alphabet),
+        )
 
 
 def symbol_type(alphabet: int) -> np.dtype[np.unsignedinteger]:
