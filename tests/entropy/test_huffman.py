@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from featherweight.entropy import huffman
 from featherweight.entropy._bits import BitReader
 from featherweight.entropy._code_table import codes, read_table
-from featherweight.entropy.base import Stream
+from featherweight.entropy.base import Stream, Work
 from featherweight.entropy.huffman import BLOCK, Huffman
 from featherweight.entropy.tables import entropy_bits, histogram
 from featherweight.errors import EncodingError, FormatError
@@ -188,3 +188,29 @@ def test_lanes_that_run_past_the_end():
     head, rest = data[:200], bytearray(data[200:])
     rest[len(rest) // 2 :] = b"\xff" * (len(rest) - len(rest) // 2)
     assert refused(head + bytes(rest), len(symbols)) in {"E_SPAN", "E_DECODED_SIZE"}
+
+
+class Patience:
+    """Counts how often a decoder asks whether it may go on, and says no after `calls`."""
+
+    def __init__(self, calls=None):
+        self.calls, self.asked = calls, 0
+
+    def __call__(self):
+        self.asked += 1
+        if self.asked == self.calls:
+            raise TimeoutError(self.asked)
+
+
+@pytest.mark.parametrize(("blocks", "often"), [(3, 3 + 2 + 2), (300, 128 + 300)])
+def test_gives_up_wherever_it_is(blocks, often):
+    """In the index, in a block, in lock step, in the check of the head: every look at the deadline may end it."""
+    symbols = geometric(blocks * BLOCK)
+    stream = Stream(len(symbols), 256)
+    data = HUFFMAN.to_bits(symbols, stream)
+    patient = Patience()
+    assert np.array_equal(HUFFMAN.from_bits(data, stream, Work(1, patient)), symbols)
+    assert patient.asked >= often
+    for calls in sorted({1, patient.asked // 3, patient.asked // 2, patient.asked - 1, patient.asked}):
+        with pytest.raises(TimeoutError):
+            HUFFMAN.from_bits(data, stream, Work(1, Patience(calls)))

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherweight.entropy._bits import BitReader, BitWriter
+from featherweight.entropy.base import ALONE, Work
 from featherweight.entropy.tables import Lengths
 from featherweight.errors import FormatError
 
@@ -57,8 +58,8 @@ def best_rice(differences: list[int]) -> int:
     return costs.index(min(costs))
 
 
-def read_table(reader: BitReader, alphabet: int) -> Lengths:
-    """The code lengths, shape (alphabet,).
+def read_table(reader: BitReader, alphabet: int, work: Work = ALONE) -> Lengths:
+    """The code lengths, shape (alphabet,). Looks at `work.check` before each of them.
 
     Raises: FormatError (E_HUFFMAN, E_COUNT) for a code that is not full, over-full or has too many symbols, and for
     lengths outside 1..15.
@@ -72,6 +73,7 @@ def read_table(reader: BitReader, alphabet: int) -> Lengths:
             symbol += _take_gamma(reader) - (room == _FULL)
             count = _take_gamma(reader)
         for _ in range(count):
+            work.check()
             if room < _FULL:
                 length += _unfolded((reader.zeros(_MAX_DIFFERENCE) << k) + reader.take(k))
             if symbol >= alphabet or not 1 <= length <= MAX_LENGTH:

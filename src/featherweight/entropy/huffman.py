@@ -41,8 +41,9 @@ from featherweight.errors import FormatError
 BLOCK = 1 << 14  # symbols
 
 _BASE_BITS, _WIDTH_BITS = 18, 5  # 16384 symbols of 15 bits are fewer than 2^18 bits
-_CHUNK = 1 << 20  # symbols coded at a time
+_CHUNK = 1 << 20  # symbols coded, bytes or symbols moved at a time
 _LANES = 1 << 11  # blocks decoded in lock step at a time: bounds the work memory to a few times 32 Mi symbols
+_CHECKED_COLUMNS = 1 << 7  # of at most _LANES symbols each, decoded between two looks at `Work.check`
 _FEW_LANES = 24  # below it, following one block after the other is faster than numpy calls on short vectors
 
 
@@ -69,17 +70,17 @@ class Huffman(Coder):
         if not 2 <= count <= 8 * len(data):
             raise FormatError("E_COUNT", f"{len(data)} bytes cannot hold this many symbols", value=count)
         reader = BitReader(data)
-        lengths = read_table(reader, alphabet)
-        sizes = _read_index(reader, count) if count > BLOCK else np.zeros(0, np.int64)
+        lengths = read_table(reader, alphabet, work)
+        sizes = _read_index(reader, count, work) if count > BLOCK else np.zeros(0, np.int64)
         starts = np.concatenate([[0], np.cumsum(sizes)]) + reader.position
         if int(starts[-1]) > 8 * len(data):
             raise FormatError("E_SPAN", "a block begins behind the end", offset=len(data), value=int(starts[-1]) // 8)
-        symbols, ends = _decode(data, starts, count, _lookup(lengths, alphabet))
+        symbols, ends = _decode(data, starts, count, _lookup(lengths, alphabet), work)
         wrong = np.flatnonzero(ends[:-1] != starts[1:])
         if len(wrong):
             raise FormatError("E_SPAN", "a block does not end where the next begins", offset=int(ends[wrong[0]]) // 8)
         check_end(data, int(ends[-1]))
-        self._check_head(data, symbols, lengths, int(starts[0]))
+        self._check_head(data, symbols, lengths, int(starts[0]), work)
         return symbols
 
     def size(self, symbols: Symbols, stream: Stream) -> int:
@@ -90,37 +91,46 @@ class Huffman(Coder):
         return (_head(symbols, lengths).position + int(counts @ lengths.astype(np.int64)) + 7) // 8
 
     @staticmethod
-    def _check_head(data: bytes | memoryview, symbols: Symbols, lengths: Lengths, end: int) -> None:
+    def _check_head(data: bytes | memoryview, symbols: Symbols, lengths: Lengths, end: int, work: Work) -> None:
         """Checks that table and index are those that a writer gives for these symbols."""
-        counts = histogram(symbols, len(lengths))
+        counts = histogram(symbols, len(lengths), work)
         if np.count_nonzero(counts) < 2 or not np.array_equal(code_lengths(counts, MAX_LENGTH), lengths):
             raise FormatError("E_HUFFMAN", "the code lengths are not those that belong to the symbols")
-        writer = _head(symbols, lengths)
+        writer = _head(symbols, lengths, work)
         whole = writer.position // 8
         if writer.position != end or writer.finish()[:whole] != bytes(data[:whole]):
             raise FormatError("E_HUFFMAN", "table or index are not written in the one form that is allowed")
 
 
-def _head(symbols: Symbols, lengths: Lengths) -> BitWriter:
+def _head(symbols: Symbols, lengths: Lengths, work: Work = ALONE) -> BitWriter:
     """Table and index of a stream."""
     writer = BitWriter()
     write_table(writer, lengths)
     if len(symbols) <= BLOCK:
         return writer
     whole = len(symbols) // BLOCK if len(symbols) % BLOCK else len(symbols) // BLOCK - 1  # all blocks but the last
-    sizes = [int(lengths[symbols[at : at + BLOCK]].sum()) for at in range(0, whole * BLOCK, BLOCK)]
+    sizes = []
+    for at in range(0, whole * BLOCK, BLOCK):
+        work.check()
+        sizes.append(int(lengths[symbols[at : at + BLOCK]].sum()))
     width = (max(sizes) - min(sizes)).bit_length()
     writer.put(min(sizes), _BASE_BITS)
     writer.put(width, _WIDTH_BITS)
+    smallest = min(sizes)
     for size in sizes:
-        writer.put(size - min(sizes), width)
+        work.check()
+        writer.put(size - smallest, width)
     return writer
 
 
-def _read_index(reader: BitReader, count: int) -> NDArray[np.int64]:
+def _read_index(reader: BitReader, count: int, work: Work) -> NDArray[np.int64]:
     """The sizes in bits of all blocks but the last."""
     base, width = reader.take(_BASE_BITS), reader.take(_WIDTH_BITS)
-    return np.array([base + reader.take(width) for _ in range((count - 1) // BLOCK)], np.int64)
+    sizes = []
+    for _ in range((count - 1) // BLOCK):
+        work.check()
+        sizes.append(base + reader.take(width))
+    return np.array(sizes, np.int64)
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,7 @@ def _lookup(lengths: Lengths, alphabet: int) -> _Lookup:
 
 
 def _decode(
-    data: bytes | memoryview, starts: NDArray[np.int64], count: int, lookup: _Lookup
+    data: bytes | memoryview, starts: NDArray[np.int64], count: int, lookup: _Lookup, work: Work
 ) -> tuple[Symbols, NDArray[np.int64]]:
     """The symbols of all blocks, shape (count,), and the bit behind the last code of each block."""
     symbols = np.empty(count, lookup.symbols.dtype)
@@ -148,30 +158,35 @@ def _decode(
     for first in range(0, lockstep, _LANES):
         lanes = slice(first, min(first + _LANES, lockstep))
         out = symbols[lanes.start * BLOCK : lanes.stop * BLOCK].reshape(-1, BLOCK)
-        ends[lanes] = _in_lock_step(data, starts[lanes], lookup, out)
+        ends[lanes] = _in_lock_step(data, starts[lanes], lookup, out, work)
     for block in range(lockstep, len(starts)):
+        work.check()
         out = symbols[block * BLOCK : (block + 1) * BLOCK]
         ends[block] = _in_sequence(data, int(starts[block]), lookup, out)
     return symbols, ends
 
 
 def _in_lock_step(
-    data: bytes | memoryview, starts: NDArray[np.int64], lookup: _Lookup, out: Symbols
+    data: bytes | memoryview, starts: NDArray[np.int64], lookup: _Lookup, out: Symbols, work: Work
 ) -> NDArray[np.int64]:
     """Decodes one block a lane into `out`, shape (lanes, BLOCK); gives the bit behind the last code of each lane."""
     first = int(starts[0]) // 8
     last = int(starts[-1]) // 8 + BLOCK * MAX_LENGTH // 8 + 1
-    windows = _windows(data, first, last)
+    windows = _windows(data, first, last, work)
     position = starts - 8 * first
     columns = np.empty(out.shape[::-1], out.dtype)
-    for column in columns:
+    for number, column in enumerate(columns):
+        if not number % _CHECKED_COLUMNS:
+            work.check()
         # a lane that runs past the end (in a broken stream only) reads the last window again and again
         window = windows.take(position >> 3, mode="clip")
         window >>= (17 - (position & 7)).astype(np.uint32)
         window &= 0x7FFF
         lookup.symbols.take(window, out=column)
         position += lookup.lengths.take(window)
-    out[:] = columns.T
+    for lane in range(0, len(out), _CHUNK // BLOCK):
+        work.check()
+        out[lane : lane + _CHUNK // BLOCK] = columns[:, lane : lane + _CHUNK // BLOCK].T
     return position + 8 * first
 
 
@@ -181,7 +196,7 @@ def _in_sequence(data: bytes | memoryview, start: int, lookup: _Lookup, out: Sym
     Looks up the symbol at every bit position as if a code began there, then hops from code to code.
     """
     first = start // 8
-    windows = _windows(data, first, first + len(out) * MAX_LENGTH // 8 + 2)
+    windows = _windows(data, first, first + len(out) * MAX_LENGTH // 8 + 2, ALONE)
     keys = (windows[:, None] >> np.arange(17, 9, -1, dtype=np.uint32)) & np.uint32(0x7FFF)
     keys = keys.reshape(-1)
     hops = lookup.lengths.take(keys).tobytes()
@@ -196,11 +211,18 @@ def _in_sequence(data: bytes | memoryview, start: int, lookup: _Lookup, out: Sym
     return position + 8 * first
 
 
-def _windows(data: bytes | memoryview, first: int, last: int) -> NDArray[np.uint32]:
+def _windows(data: bytes | memoryview, first: int, last: int, work: Work) -> NDArray[np.uint32]:
     """The 32 bits that begin at each byte from `first` to before `last`, zeros behind the end; at least one."""
     part = np.frombuffer(data, np.uint8)[first : last + 3]
-    padded = np.concatenate([part, np.zeros(4, np.uint8)]).astype(np.uint32)
-    windows = padded[3:].copy()
-    for back in (1, 2, 3):
-        windows |= padded[3 - back : -back] << np.uint32(8 * back)
+    windows = np.empty(len(part) + 1, np.uint32)
+    for start in range(0, len(windows), _CHUNK):
+        work.check()
+        count = min(_CHUNK, len(windows) - start)
+        padded = np.zeros(count + 3, np.uint32)
+        here = part[start : start + count + 3]
+        padded[: len(here)] = here
+        out = windows[start : start + count]
+        out[:] = padded[3:]
+        for back in (1, 2, 3):
+            out |= padded[3 - back : -back] << np.uint32(8 * back)
     return windows

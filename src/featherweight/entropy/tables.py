@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from featherweight.entropy.base import Stream, Symbols
+from featherweight.entropy.base import ALONE, Stream, Symbols, Work
 from featherweight.errors import EncodingError, FormatError
 
 MAX_ALPHABET = 1 << 20
@@ -51,10 +51,11 @@ def symbol_type(alphabet: int) -> np.dtype[np.unsignedinteger]:
     return np.min_scalar_type(max(alphabet - 1, 0))
 
 
-def histogram(symbols: Symbols, alphabet: int) -> Counts:
+def histogram(symbols: Symbols, alphabet: int, work: Work = ALONE) -> Counts:
     """How often each symbol occurs, shape (alphabet,). Memory beyond the result is bounded."""
     counts = np.zeros(alphabet, np.int64)
     for start in range(0, len(symbols), 1 << 20):  # bincount makes an int64 copy of what it is given
+        work.check()
         counts += np.bincount(symbols[start : start + (1 << 20)], minlength=alphabet)
     return counts
 
