@@ -17,7 +17,7 @@ SOCKETS = {
     "featherweight.entropy": ("tables",),
     "featherweight.encodings": ("attach", "payload"),
     "featherweight.data.sources": (),
-    "featherweight.frontends": ("resolve",),
+    "featherweight.frontends": ("resolve", "safetensors_files"),
     "featherweight.profiling": ("profile",),
 }
 

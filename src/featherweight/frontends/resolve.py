@@ -8,7 +8,7 @@ from featherweight.core.task import Task
 from featherweight.errors import TaskError
 from featherweight.frontends.base import SOCKET, FrontEnd
 
-SKIP = ("resolve",)
+SKIP = ("resolve", "safetensors_files")
 
 
 def read_task(name: str, settings: Mapping[str, Any] | None = None, *, seed: int | None = None) -> Task:

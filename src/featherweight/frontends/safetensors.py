@@ -1,21 +1,19 @@
-"""A `.safetensors` checkpoint alone: weights without a network, for recipes that need no data.
+"""A safetensors checkpoint alone, in one file or in shards: weights without a network, for recipes without data.
 
 The task's model holds each tensor by its name and cannot run. What comes out loads back into the user's own model by
 those names.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from featherweight.core.task import Task
 from featherweight.errors import TaskError
 from featherweight.frontends.base import FrontEnd
+from featherweight.frontends.safetensors_files import is_checkpoint, open_checkpoint
 
 BUFFER_NAMES = frozenset({"running_mean", "running_var", "num_batches_tracked"})
 """Last parts of names that are statistics of batch norm by PyTorch's convention: kept as buffers, not as weights."""
@@ -32,23 +30,15 @@ class Safetensors(FrontEnd):
 
     @classmethod
     def accepts(cls, name: str) -> bool:
-        """Names that end in .safetensors."""
-        return name.endswith(".safetensors")
+        """Names that end in .safetensors or .safetensors.index.json, and directories."""
+        return is_checkpoint(name)
 
     def read(self, name: str, settings: Mapping[str, Any], *, seed: int | None = None) -> Task:
-        """A task without data whose model holds the tensors of the file by name; see FrontEnd.read."""
-        path = Path(name)
+        """A task without data whose model holds the tensors of the checkpoint by name; see FrontEnd.read."""
         if settings:
             raise TaskError("a checkpoint takes no arguments", where=name, value=sorted(settings))
-        if not path.is_file():
-            raise TaskError("there is no such file", where="task", value=name, fix="Check the path.")
-        try:
-            tensors = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise TaskError("is no readable safetensors file", where=name, value=str(error)) from error
-        if not tensors:
-            raise TaskError("holds no tensors", where=name, value=0)
-        return Task(model=holder_of(tensors), example=(), name=path.stem)
+        checkpoint = open_checkpoint(name)
+        return Task(model=holder_of(checkpoint.load()), example=(), name=checkpoint.name)
 
 
 def holder_of(tensors: Mapping[str, Tensor]) -> nn.Module:
