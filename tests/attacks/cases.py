@@ -75,6 +75,12 @@ def shared(stream: bytes, count: int, entries: int, coder: int = 1, values: tupl
     return Forge(tensors=[tensor("a", stream + kept, [count], spec)], decoded=4 * count)
 
 
+def stepped(stream: bytes, shape: list[int], alphabet: int, step: float = 0.5) -> Forge:
+    """Levels (encoding 3) below `alphabet` in one raw stream as given, with one float32 step."""
+    spec = [3, 0, alphabet, 1, len(stream), 0, 0, 1, 4]
+    return Forge(tensors=[tensor("a", stream + struct.pack("<f", step), shape, spec)], decoded=4 * math.prod(shape))
+
+
 def pruned(stream: bytes, shape: list[int], fields: list[int]) -> Forge:
     """A sparse tensor (encoding 1) with fields form, kept, fillings, whose mask is one raw stream as given."""
     kept = struct.pack(f"<{fields[1]}f", *range(1, fields[1] + 1))
@@ -565,6 +571,26 @@ def codebook_of_65537_entries():
     return with_spec([2], [2, 65537, 1, 0, 0, 0, 1, 0])
 
 
+@case("H10", "E_VERSION", 47)
+def unknown_form_of_levels():
+    return with_spec([2], [3, 4, 2, 1, 1, 0, 0, 1, 8])
+
+
+@case("H10", "E_VERSION", 47)
+def steps_of_rows_in_a_single_row():
+    return with_spec([1], [3, 2, 2, 1, 1, 0, 0, 1, 4])
+
+
+@case("H10", "E_COUNT", 47)
+def levels_of_no_alphabet():
+    return with_spec([2], [3, 0, 0, 1, 0, 0, 0, 1, 4])
+
+
+@case("H10", "E_COUNT", 47)
+def levels_beyond_the_largest():
+    return with_spec([2], [3, 0, 2**20, 1, 5, 0, 0, 1, 4])
+
+
 @case("H10", "E_COUNT", 47)
 def more_weights_kept_than_there_are():
     return with_spec([2], [1, 0, 3, 0, 1, 1, 0, 0, 1, 12])
@@ -837,6 +863,36 @@ def huffman_count_beyond_the_bits():
 @case("S5", "E_NONFINITE", 55)
 def nan_unannounced():
     return Forge(tensors=[floats(values=(1.0, math.nan))], decoded=8).build()
+
+
+@case("S4", "E_INDEX", 60)
+def level_beyond_the_alphabet():
+    return stepped(bits("00 11"), [2], 3).build()
+
+
+@case("S4", "E_COUNT", 60)
+def alphabet_beyond_the_levels():
+    return stepped(bits("00 01"), [2], 3).build()
+
+
+@case("S5", "E_NONFINITE", 60, nonfinite="allow")
+def step_of_nan():
+    return stepped(bits("00 10"), [2], 3, math.nan).build()
+
+
+@case("S5", "E_NONFINITE", 60)
+def step_of_infinity():
+    return stepped(bits("00 10"), [2], 3, math.inf).build()
+
+
+@case("S5", "E_NONFINITE", 60)
+def step_of_zero():
+    return stepped(bits("00 10"), [2], 3, 0.0).build()
+
+
+@case("S5", "E_NONFINITE", 60)
+def step_below_zero():
+    return stepped(bits("00 10"), [2], 3, -0.5).build()
 
 
 @case("S5", "E_NONFINITE", 59)

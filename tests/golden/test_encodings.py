@@ -7,6 +7,11 @@ from featherweight.encodings import payload
 from featherweight.encodings.codebook import Codebook
 from featherweight.encodings.dense import Dense
 from featherweight.encodings.sparse import Sparse
+from featherweight.encodings.uniform import Uniform
+from featherweight.entropy.huffman import Huffman
+
+CODERS = (Huffman(),)
+"""Beside constant and raw, which always take part. Coders to come may be smaller."""
 
 
 def _ramp(*shape):
@@ -39,6 +44,11 @@ ENCODINGS = {
     "index": lambda: Sparse.of(_ramp(300), torch.arange(300) % 29 == 7),
     "all zero": lambda: Sparse.of(_ramp(50, 50), torch.zeros(50, 50, dtype=torch.bool)),
     "deep compression": _layer,
+    "levels": lambda: Uniform(torch.tensor([[0, 1, -1, 2], [3, 0, 0, -7]]), torch.tensor([0.25])),
+    "levels of rows": lambda: Uniform(torch.tensor([[5, -5], [1, 0]]), Dense(torch.tensor([0.5, 2.0]), torch.bfloat16)),
+    "dependent levels": lambda: Uniform(torch.tensor([[1, -1, 1, 1, 2], [0, 3, 1, -1, 0]]), torch.tensor([0.5]), True),
+    "levels of a type": lambda: Uniform(torch.tensor([1, -2, 0]), torch.tensor([0.1], dtype=torch.float16)),
+    "all zero levels": lambda: Uniform(torch.zeros(7, 9, dtype=torch.int32), torch.tensor([1.0])),
 }
 
 WRITTEN = {
@@ -67,6 +77,11 @@ WRITTEN = {
         (1, 98, 168, 0, 1, 3, 1, 5, 2, 33, 2, 4, 1, 42, 0, 17, 0, 1, 1, 4),
         "6db6db18c6318c6302d4aa805575542aaa54002a550000eaaa0555d000aaa40002a55402abaaa155508e4d8e4d8e639363936398e0d8d8f4d836363d36393936393639393639363938363836363d8e0d8d8f4d00c1be3e41",
     ),
+    "levels": ((3, 0, 14, 1, 4, 0, 0, 1, 4), "0214600d0000803e"),
+    "levels of rows": ((3, 2, 11, 1, 2, 0, 2, 1, 4), "a920003f0040"),
+    "dependent levels": ((3, 1, 7, 1, 4, 0, 0, 1, 4), "452832200000003f"),
+    "levels of a type": ((3, 0, 4, 1, 1, 0, 33, 1, 2), "b0662e"),
+    "all zero levels": ((3, 0, 1, 0, 0, 0, 0, 1, 4), "0000803f"),
 }
 
 
@@ -74,7 +89,7 @@ WRITTEN = {
 def test_exact_bytes(name):
     encoding = ENCODINGS[name]()
     spec, data = WRITTEN[name]
-    written = payload.encode(encoding)
+    written = payload.encode(encoding, CODERS)
     assert written.spec == spec
     assert written.data.hex() == data
     read = payload.decode(encoding.shape, spec, bytes.fromhex(data))
