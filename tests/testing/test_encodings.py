@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from featherweight.encodings.dense import Dense
+from featherweight.entropy.base import ALONE
 from featherweight.errors import ConformanceError
 from featherweight.testing.encodings import CHECKS, tensors
 
@@ -18,7 +19,7 @@ class Transposed(Dense):
 
 class Rounding(Dense):
     @classmethod
-    def unpack(cls, shape, packed):
+    def unpack(cls, shape, packed, work=ALONE):
         return Dense(Dense.unpack(shape, packed).values.round())
 
 
@@ -46,7 +47,7 @@ def test_finds_what_is_broken(encoding, promise):
 @pytest.mark.parametrize("promise", ["payload", "broken payloads"])
 def test_finds_what_is_read_wrong(promise, monkeypatch):
     """These checks read by the number in the file, so Dense itself has to be broken."""
-    monkeypatch.setattr(Dense, "unpack", classmethod(lambda cls, shape, packed: cls(torch.zeros(shape))))
+    monkeypatch.setattr(Dense, "unpack", classmethod(lambda cls, shape, packed, work: cls(torch.zeros(shape))))
     check_promise = CHECKS[promise]
     with pytest.raises(ConformanceError):
         check_promise(Dense)

@@ -10,6 +10,7 @@ import struct
 import unicodedata
 from typing import Any, NoReturn
 
+from featherweight.container.source import Check, never
 from featherweight.errors import FormatError, UsageError
 from featherweight.graph.plain import Ref
 
@@ -17,6 +18,8 @@ UNSIGNED, NEGATIVE, BYTES, TEXT, ARRAY, TAG, SIMPLE = 0, 1, 2, 3, 4, 6, 7
 REFERENCE_TAG = 6
 INT64_MAX = 2**63 - 1
 MAX_DEPTH = 16
+
+_CHECKED = 1024  # values between two looks at a deadline
 
 _FALSE, _TRUE, _NULL, _HALF, _SINGLE, _DOUBLE = 20, 21, 22, 25, 26, 27
 _SIMPLE_VALUES = {_FALSE: False, _TRUE: True, _NULL: None}
@@ -37,12 +40,14 @@ class Decoder:
     """Reads values one after the other and refuses all that `encode` would not have written.
 
     `base` is the place of `data` in the file, for errors; `depth` the deepest nesting of arrays; `items` how many
-    values may be read in all (what they take in memory is bounded by it).
+    values may be read in all (what they take in memory is bounded by it); `check` is called every 1024 values.
     """
 
-    def __init__(self, data: bytes, *, base: int = 0, depth: int = MAX_DEPTH, items: int = 2**20) -> None:
+    def __init__(
+        self, data: bytes, *, base: int = 0, depth: int = MAX_DEPTH, items: int = 2**20, check: Check = never
+    ) -> None:
         self._data, self._base, self._depth, self._left = data, base, depth, items
-        self._position = 0
+        self._position, self._check = 0, check
 
     @property
     def offset(self) -> int:
@@ -123,6 +128,8 @@ class Decoder:
         self._left -= 1
         if self._left < 0:
             self.fail("E_BUDGET", "the header holds more values than the limits allow", start)
+        if not self._left % _CHECKED:
+            self._check()
         first = self._take(1, start, "E_METADATA")[0]
         major, low = first >> 5, first & 31
         if major == SIMPLE or low < 24:

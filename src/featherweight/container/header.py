@@ -8,9 +8,11 @@ they follow from the specs, so sections can neither overlap nor leave a hole.
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from featherweight.container import cbor, names
-from featherweight.container.limits import MAX_SIZE, Limits
+from featherweight.container.limits import MAX_SIZE, Deadline, Limits
+from featherweight.container.source import never
 from featherweight.container.spec import PREFIX_BYTES, Alias, ExtraRecord, Header, TensorRecord
 from featherweight.encodings import payload
 from featherweight.errors import FormatError
@@ -31,12 +33,18 @@ def to_bytes(header: Header) -> bytes:
     )
 
 
-def from_bytes(data: bytes, limits: Limits) -> Header:
-    """The header that `to_bytes` gave. Memory is bounded by the limits, whatever the bytes say.
+def from_bytes(data: bytes, limits: Limits, deadline: Deadline | None = None) -> Header:
+    """The header that `to_bytes` gave. Memory and time are bounded by limits and deadline, whatever the bytes say.
 
     Raises: FormatError for a broken rule or a file beyond the limits.
     """
-    decoder = cbor.Decoder(data, base=PREFIX_BYTES, depth=limits.depth, items=limits.header_items)
+    decoder = cbor.Decoder(
+        data,
+        base=PREFIX_BYTES,
+        depth=limits.depth,
+        items=limits.header_items,
+        check=never if deadline is None else partial(deadline.check, "header", PREFIX_BYTES),
+    )
     decoder.array("the header", 4)
     tensors = _tensors(decoder, limits)
     graph_offset = decoder.offset

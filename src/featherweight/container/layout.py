@@ -2,6 +2,7 @@
 
 import zlib
 
+from featherweight.container.source import Bytes, Check, in_pieces, never
 from featherweight.container.spec import (
     ALIGNED_FROM,
     ALIGNMENT,
@@ -12,8 +13,6 @@ from featherweight.container.spec import (
     Section,
     TensorRecord,
 )
-
-Bytes = bytes | bytearray | memoryview
 
 
 def sections(header: Header, header_length: int) -> tuple[Section, ...]:
@@ -34,7 +33,12 @@ def file_length(placed: tuple[Section, ...], header_length: int) -> int:
     return (placed[-1].end if placed else PREFIX_BYTES + header_length) + DIGEST_BYTES
 
 
-def checksum(section: Section, data: Bytes) -> int:
-    """CRC-32 of a section, bound to its number and name: a section at another one's place is noticed."""
-    seed = section.index.to_bytes(4, "little") + section.name.encode() + b"\0"
-    return zlib.crc32(data, zlib.crc32(seed))
+def checksum(section: Section, data: Bytes, check: Check = never) -> int:
+    """CRC-32 of a section, bound to its number and name: a section at another one's place is noticed.
+
+    `check` is called every 4 MiB.
+    """
+    found = zlib.crc32(section.index.to_bytes(4, "little") + section.name.encode() + b"\0")
+    for piece in in_pieces(data, check):
+        found = zlib.crc32(piece, found)
+    return found

@@ -43,7 +43,7 @@ class Limits:
     extras: int = 64  # extra sections
     extra_bytes: int = 16 * 2**20  # of one extra section
     decoded_bytes: int | None = None  # of all sections decoded; None: 16 GiB or half the free memory, the smaller
-    seconds: float | None = None  # for loading, looked at between sections; None: no deadline
+    seconds: float | None = None  # for loading, looked at all the time; None: no deadline
 
     def __post_init__(self) -> None:
         for name, most in _HARD.items():

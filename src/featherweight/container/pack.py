@@ -13,12 +13,12 @@ from featherweight.container import header as headers
 from featherweight.container.limits import Limits
 from featherweight.container.reader import Reader, check_choice
 from featherweight.container.report import FileReport, report
-from featherweight.container.source import FileSource, MappedSource, MemorySource, Source
+from featherweight.container.source import FileSource, MemorySource, Source
 from featherweight.container.spec import Alias, ExtraRecord, Header, TensorRecord
 from featherweight.container.state import tied_tensors
 from featherweight.container.writer import Body, Contents, Spool, pieces, write
 from featherweight.encodings import payload
-from featherweight.encodings.attach import attach, detach
+from featherweight.encodings.attach import detach
 from featherweight.encodings.base import Encoding
 from featherweight.encodings.dense import Dense
 from featherweight.entropy.base import Coder
@@ -27,6 +27,7 @@ from featherweight.frontends.safetensors import holder_of
 from featherweight.graph.ir import Graph
 from featherweight.graph.module import GraphModule
 from featherweight.graph.plain import to_plain
+from featherweight.training.constraints import constrain, constraints_of
 
 NO_EXTRAS: Mapping[str, bytes] = MappingProxyType({})
 
@@ -95,14 +96,15 @@ def load_bytes(
 
 
 def open_file(path: str | Path, *, limits: Limits | None = None, nonfinite: str = "reject") -> Reader:
-    """Opens a file without reading its sections: it is mapped into memory, a tensor is decoded when it is asked for.
+    """Opens a file without reading its sections: a tensor is read and decoded when it is asked for.
 
     Prefix and header are checked now, each section with its checksum when it is read; the digest only by `verify`.
-    Do not change the file in place while it is open; replacing it, as `save` does, is safe.
+    The file stays open. Replacing it meanwhile, as `save` does, changes nothing; one that is changed or cut short in
+    place gives a FormatError or StorageError where it is noticed (nothing is mapped into memory, so no SIGBUS).
 
     Raises: FormatError for a file that breaks a rule or goes beyond `limits`, StorageError when it cannot be read.
     """
-    return _reader(MappedSource(path), limits, nonfinite)
+    return _reader(FileSource(path), limits, nonfinite)
 
 
 def describe(path: str | Path) -> FileReport:
@@ -235,7 +237,7 @@ def _model(reader: Reader, into: nn.Module | None) -> nn.Module:
             _check_fits(reader, into)
         graph = reader.graph
         encodings = dict(reader.encodings())
-        tensors = {name: encoding.to_tensor().detach() for name, encoding in encodings.items()}
+        tensors = {name: reader.decoded(name, encoding) for name, encoding in encodings.items()}
         tensors |= {alias: tensors[name] for alias, name in reader.aliases.items()}
         if into is not None:
             model = _filled(reader, into, tensors)
@@ -244,7 +246,8 @@ def _model(reader: Reader, into: nn.Module | None) -> nn.Module:
         else:
             model = holder_of(tensors)
         detach(model, set(tensors))
-        attach(model, _attachable(reader, model, encodings))
+        # their values are there already: `attach` would decode them once more
+        constrain(model, constraints_of(model) | _attachable(reader, model, encodings))
         return model
 
 

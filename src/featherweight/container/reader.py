@@ -3,7 +3,7 @@
 import hashlib
 import zlib
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType, TracebackType
 
 import torch
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from featherweight.container import header as headers
 from featherweight.container import layout, prefix
 from featherweight.container.limits import Deadline, Limits
-from featherweight.container.source import Bytes, Source
+from featherweight.container.source import Bytes, Source, in_pieces
 from featherweight.container.spec import CHECKSUM_BYTES, DIGEST_BYTES, PREFIX_BYTES, Section, TensorRecord
 from featherweight.encodings import payload
 from featherweight.encodings.base import Encoding
+from featherweight.entropy.base import Work
 from featherweight.errors import FormatError, UsageError
 from featherweight.graph.ir import Graph
 from featherweight.graph.module import to_module
@@ -56,7 +57,7 @@ class Reader:
         raw = bytes(source.read(PREFIX_BYTES, self.prefix.header_length))
         if zlib.crc32(raw) != self.prefix.header_checksum:
             raise FormatError("E_CHECKSUM", "the header is damaged", section="header", offset=32)
-        self.header = headers.from_bytes(raw, self._limits)
+        self.header = headers.from_bytes(raw, self._limits, self._deadline)
         self.sections = layout.sections(self.header, len(raw))
         self._check_sizes()
         self._numbers = {record.name: index for index, record in enumerate(self.header.tensors)}
@@ -132,7 +133,14 @@ class Reader:
 
         Raises: UsageError for an unknown name, FormatError for a damaged section.
         """
-        return self.encoding(name).to_tensor()
+        return self.decoded(name, self.encoding(name))
+
+    def decoded(self, name: str, encoding: Encoding) -> Tensor:
+        """The values of an encoding that `encoding` or `encodings` gave for `name`, within the time of the limits.
+
+        Raises: FormatError E_DEADLINE.
+        """
+        return encoding.decoded(self._work(self.sections[self._numbers[name]]))
 
     def payload(self, index: int) -> bytes:
         """The coded bytes of section number `index`, checked against their checksum."""
@@ -146,9 +154,8 @@ class Reader:
         self.check()
         nonfinite = False
         for section in self.sections[: len(self.header.tensors)]:
-            self._deadline.check(section.name, section.start)
             encoding = self._decoded(section, self._payload(section))
-            nonfinite = nonfinite or (self.prefix.nonfinite and not encoding.finite)
+            nonfinite = nonfinite or (self.prefix.nonfinite and not encoding.is_finite(self._work(section)))
             yield section.name, encoding
         if self.prefix.nonfinite and not nonfinite:
             raise FormatError(
@@ -162,7 +169,6 @@ class Reader:
         """
         digest = hashlib.sha256(self._source.read(0, PREFIX_BYTES + self.prefix.header_length))
         for section in self.sections:
-            self._deadline.check(section.name, section.start)
             self._payload(section, digest)
         if digest.digest() != self.digest:
             raise FormatError(
@@ -222,28 +228,35 @@ class Reader:
 
     def _payload(self, section: Section, digest: "hashlib._Hash | None" = None) -> Bytes:
         """The payload of a section, its padding and checksum checked; all of it goes into `digest`."""
-        begin = section.start - section.padding
-        data = memoryview(self._source.read(begin, section.end - begin))
+        begin, check = section.start - section.padding, self._work(section).check
+        check()
+        data = memoryview(self._source.read(begin, section.end - begin, check))
         if digest is not None:
-            digest.update(data)
+            for piece in in_pieces(data, check):
+                digest.update(piece)
         if any(data[: section.padding]):
             raise FormatError("E_PADDING", "padding that is not zero", section=section.name, offset=begin)
         body = data[section.padding : -CHECKSUM_BYTES]
-        if layout.checksum(section, body) != int.from_bytes(data[-CHECKSUM_BYTES:], "little"):
+        if layout.checksum(section, body, check) != int.from_bytes(data[-CHECKSUM_BYTES:], "little"):
             raise FormatError("E_CHECKSUM", "the section is damaged", section=section.name, offset=section.start)
         return body
 
     def _decoded(self, section: Section, data: Bytes) -> Encoding:
         record = self.header.tensors[section.index]
+        within = Work(check=partial(self._deadline.check, "", 0))  # decoders count from the begin of their bytes
         try:
-            encoding = payload.decode(record.shape, record.spec, data)
+            encoding = payload.decode(record.shape, record.spec, data, within)
         except FormatError as error:
             raise headers.relocated(error, section.name, section.start + error.offset) from error
-        if not self.prefix.nonfinite and not encoding.finite:
+        if not self.prefix.nonfinite and not encoding.is_finite(self._work(section)):
             raise FormatError(
                 "E_NONFINITE", "holds NaN or infinity unannounced", section=section.name, offset=section.start
             )
         return encoding
+
+    def _work(self, section: Section) -> Work:
+        """How long steps go about a section: they look at the deadline."""
+        return Work(check=partial(self._deadline.check, section.name, section.start))
 
     def _check_graph(self, graph: Graph, counted: bool) -> None:
         """The graph uses every tensor, and names them only where their order is not that of the header."""

@@ -1,16 +1,37 @@
-"""Where the bytes of a file come from: read piece by piece, mapped into memory, or already there."""
+"""Where the bytes of a file come from: read piece by piece, or already there.
+
+Files are read and never mapped. A mapped file that somebody cuts short ends the process that looks at it with SIGBUS,
+which a library cannot turn into an error without taking over a signal of its caller's; a read just comes out short.
+"""
 
 import errno
-import mmap
 import os
 import stat
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
 from featherweight.errors import FormatError, StorageError
 
 Bytes = bytes | memoryview
+
+Check = Callable[[], None]
+"""Called again and again during long work; raises to give it up (a deadline)."""
+
+PIECE_BYTES = 1 << 22  # read, summed up or hashed between two calls of a Check
+
+
+def never() -> None:
+    """A Check that lets everything go on."""
+
+
+def in_pieces(data: Bytes, check: Check) -> Iterator[memoryview]:
+    """`data`, 4 MiB at a time, with a call of `check` before each."""
+    view = memoryview(data)
+    for start in range(0, len(view), PIECE_BYTES):
+        check()
+        yield view[start : start + PIECE_BYTES]
 
 
 class Source(ABC):
@@ -20,8 +41,8 @@ class Source(ABC):
     size: int  # bytes
 
     @abstractmethod
-    def read(self, offset: int, length: int) -> Bytes:
-        """`length` bytes from `offset`; both lie within the file.
+    def read(self, offset: int, length: int, check: Check = never) -> Bytes:
+        """`length` bytes from `offset`; both lie within the file. `check` is called before each 4 MiB that are read.
 
         Raises: StorageError when the file has become shorter or cannot be read.
         """
@@ -45,7 +66,7 @@ class MemorySource(Source):
     def __init__(self, data: Bytes, name: str = "bytes in memory") -> None:
         self.name, self.size, self._data = name, len(data), memoryview(data).cast("B")
 
-    def read(self, offset: int, length: int) -> Bytes:
+    def read(self, offset: int, length: int, check: Check = never) -> Bytes:
         """See Source.read."""
         return self._data[offset : offset + length]
 
@@ -64,64 +85,23 @@ class FileSource(Source):
         self._descriptor = _open(Path(path))
         self.size = os.fstat(self._descriptor).st_size
 
-    def read(self, offset: int, length: int) -> Bytes:
+    def read(self, offset: int, length: int, check: Check = never) -> Bytes:
         """See Source.read."""
-        pieces, left = [], length
-        while left:
+        data, done = bytearray(length), 0
+        while done < length:
+            check()
             try:
-                piece = os.pread(self._descriptor, left, offset + length - left)
+                piece = os.pread(self._descriptor, min(length - done, PIECE_BYTES), offset + done)
             except OSError as error:
                 raise _unreadable(self.name, error) from error
             if not piece:
-                raise _shorter(self.name, offset + length - left)
-            pieces.append(piece)
-            left -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                raise _shorter(self.name, offset + done)
+            data[done : done + len(piece)] = piece
+            done += len(piece)
+        return memoryview(data)
 
     def close(self) -> None:
         """See Source.close."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-class MappedSource(Source):
-    """A file that is mapped into memory: only the pages that are looked at are read.
-
-    Its length is looked at again before each access, so that a file cut short in the meantime gives an error. One
-    that is cut during an access ends the process with SIGBUS: map only files that nobody changes in place. (Files
-    that are replaced, as `save` does it, are safe.)
-
-    Raises: FormatError for what is no regular file (it is not opened then), StorageError when it cannot be opened.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.name = str(path)
-        self._descriptor = _open(Path(path))
-        self.size = os.fstat(self._descriptor).st_size
-        self._map: mmap.mmap | None = None
-        try:
-            if self.size:  # an empty file cannot be mapped
-                self._map = mmap.mmap(self._descriptor, self.size, access=mmap.ACCESS_READ)
-        except OSError as error:
-            self.close()
-            raise _unreadable(self.name, error) from error
-
-    def read(self, offset: int, length: int) -> Bytes:
-        """See Source.read."""
-        if not length:
-            return b""
-        if self._map is None:
-            raise StorageError("is closed", where=self.name, fix="Open it again.")
-        now = os.fstat(self._descriptor).st_size
-        if now < offset + length:
-            raise _shorter(self.name, now)
-        return memoryview(self._map)[offset : offset + length]
-
-    def close(self) -> None:
-        """See Source.close."""
-        # the map itself goes when the last view of it goes: closing it earlier would be an error for its users
-        self._map = None
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from featherweight.entropy.base import ALONE, Work
+
 _CHUNK = 1 << 20  # weights handled at a time: the float64 and int32 copies never have the size of the tensor
 
 
@@ -56,13 +58,14 @@ class Clusters:
         sizes = self.sizes.to(weight.device)
         return torch.where(sizes > 0, base + offsets / sizes.clamp(min=1), 0.0).to(weight.dtype)
 
-    def spread(self, values: Tensor) -> Tensor:
+    def spread(self, values: Tensor, work: Work = ALONE) -> Tensor:
         """Each weight's value of its cluster; differentiable in `values`, shape (count,)."""
         flat = self._flat.to(values.device)
         if values.requires_grad and torch.is_grad_enabled():
             return values.index_select(0, flat.int()).reshape(self.indices.shape)
         out = torch.empty(flat.shape, dtype=values.dtype, device=values.device)
         for part, places in zip(torch.split(out, _CHUNK), torch.split(flat, _CHUNK), strict=True):
+            work.check()
             torch.index_select(values, 0, places.int(), out=part)
         return out.reshape(self.indices.shape)
 

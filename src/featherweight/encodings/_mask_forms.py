@@ -11,7 +11,7 @@ A form is a number: `width + 32 * by_columns + 64 * live`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,13 +26,14 @@ from featherweight.encodings._relative_index import (
     to_symbols,
 )
 from featherweight.encodings.base import Shape
-from featherweight.entropy.base import Stream, Symbols
+from featherweight.entropy.base import ALONE, Stream, Symbols, Work
 from featherweight.entropy.tables import entropy_bits
 from featherweight.errors import FormatError
 
 _WIDTH, _BY_COLUMNS, _LIVE = 32, 32, 64
 _TABLE_BITS = 2.5  # of a symbol in a Huffman table, measured on pruned LeNets: 2 to 3
 _CANDIDATES, _FEW_CANDIDATES = 12, 4  # indices measured exactly; the estimate is within some 2 % of the size
+_CHUNK = 1 << 20  # weights read at a time
 _MANY = 1 << 17  # weights kept above which a percent is not worth the time of more candidates
 
 
@@ -87,31 +88,25 @@ def write_mask(mask: Mask, form: MaskForm) -> tuple[Symbols, ...]:
     return (*head, to_symbols(gaps_of(_in_order(mask, form)), form.width))
 
 
-def read_mask(shape: Shape, form: MaskForm, kept: int, streams: Sequence[Symbols]) -> Mask:
+def read_mask(shape: Shape, form: MaskForm, kept: int, streams: Sequence[Symbols], work: Work = ALONE) -> Mask:
     """The mask that `write_mask` turned into `streams`, shape (rows, columns).
 
     Raises: FormatError (E_COUNT, E_INDEX, E_PADDING).
     """
     rows, columns = matrix(shape)
     if not form.width:
-        flat = _unpacked(streams[0], rows * columns)
-        if int(np.count_nonzero(flat)) != kept:
+        flat, found = _unpacked(streams[0], rows * columns, work)
+        if found != kept:
             raise FormatError("E_COUNT", "the bitmap holds another number of weights", value=kept)
-        return _as_matrix(flat, rows, columns, form)
+        return _by_rows(_as_matrix(flat, rows, columns, form), work)
     if not form.live:
         flat = np.zeros(rows * columns, dtype=bool)
-        from_symbols(streams[0], form.width, kept, flat)
-        return _as_matrix(flat, rows, columns, form)
-    alive = _unpacked(streams[0], rows), _unpacked(streams[1], columns)
-    counts = int(np.count_nonzero(alive[0])), int(np.count_nonzero(alive[1]))
-    flat = np.zeros(counts[0] * counts[1], dtype=bool)
-    from_symbols(streams[2], form.width, kept, flat)
-    inner = _as_matrix(flat, *counts, form)
-    if not (inner.any(axis=1).all() and inner.any(axis=0).all()):
-        raise FormatError("E_INDEX", "a row or column without weights is marked as live", value=counts)
-    mask = np.zeros((rows, columns), dtype=bool)
-    mask[np.ix_(*alive)] = inner
-    return mask
+        from_symbols(streams[0], form.width, kept, flat, work)
+        return _by_rows(_as_matrix(flat, rows, columns, form), work)
+    (live_rows, height), (live_columns, width) = _unpacked(streams[0], rows, work), _unpacked(streams[1], columns, work)
+    flat = np.zeros(height * width, dtype=bool)
+    from_symbols(streams[2], form.width, kept, flat, work)
+    return _spread(_as_matrix(flat, height, width, form), live_rows, live_columns, work)
 
 
 def likely_forms(mask: Mask) -> list[int]:
@@ -163,12 +158,63 @@ def _coded_bits(counts: NDArray[np.int64]) -> float:
     return max(entropy_bits(counts), float(counts.sum())) + _TABLE_BITS * int(np.count_nonzero(counts))
 
 
-def _unpacked(symbols: Symbols, count: int) -> Mask:
-    """A bitmap of `count` bits. Raises: FormatError (E_PADDING) for a bit behind the last one."""
-    bits = np.unpackbits(symbols.astype(np.uint8, copy=False))
+def _unpacked(symbols: Symbols, count: int, work: Work) -> tuple[Mask, int]:
+    """A bitmap of `count` bits and how many are set. Raises: FormatError (E_PADDING) for a bit behind the last one."""
+    bits = np.empty(8 * len(symbols), np.uint8)
+    found = 0
+    for start in range(0, len(bits), _CHUNK):
+        work.check()
+        part = bits[start : start + _CHUNK]
+        part[:] = np.unpackbits(symbols[start // 8 : (start + _CHUNK) // 8].astype(np.uint8, copy=False))
+        found += int(np.count_nonzero(part))
     if bits[count:].any():
         raise FormatError("E_PADDING", "a bitmap has bits behind its last weight", value=count)
-    return bits[:count].view(np.bool_)
+    return bits[:count].view(np.bool_), found
+
+
+def _by_rows(mask: Mask, work: Work) -> Mask:
+    """The matrix with its rows one after the other in memory."""
+    if mask.flags.c_contiguous:
+        return mask
+    out = np.empty(mask.shape, dtype=bool)
+    for rows, columns in _tiles(mask.shape):
+        work.check()
+        out[rows, columns] = mask[rows, columns]
+    return out
+
+
+def _spread(inner: Mask, live_rows: Mask, live_columns: Mask, work: Work) -> Mask:
+    """The matrix that is `inner` in its live rows and columns.
+
+    Raises: FormatError (E_INDEX) for a live row or column without weights.
+    """
+    mask = np.zeros((len(live_rows), len(live_columns)), dtype=bool)
+    used_rows, used_columns = np.zeros(inner.shape[0], dtype=bool), np.zeros(inner.shape[1], dtype=bool)
+    row = column = 0  # of `inner`, where the tile begins
+    for rows, columns in _tiles(mask.shape):
+        work.check()
+        if not columns.start:
+            row, column = int(np.count_nonzero(live_rows[: rows.start])), 0
+        here = np.ix_(live_rows[rows], live_columns[columns])
+        height, width = len(here[0]), here[1].size
+        part = inner[row : row + height, column : column + width]
+        mask[rows, columns][here] = part
+        used_rows[row : row + height] |= part.any(axis=1)
+        used_columns[column : column + width] |= part.any(axis=0)
+        column += width
+    if not (used_rows.all() and used_columns.all()):
+        raise FormatError("E_INDEX", "a row or column without weights is marked as live", value=inner.shape)
+    return mask
+
+
+def _tiles(shape: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
+    """Parts of a matrix of at most 2^20 weights each, row after row of them."""
+    rows, columns = shape
+    height = min(rows, 1 << 10)
+    width = _CHUNK // max(height, 1)
+    for top in range(0, rows, max(height, 1)):
+        for left in range(0, columns, width):
+            yield slice(top, top + height), slice(left, left + width)
 
 
 def _bytes(bits: int) -> int:

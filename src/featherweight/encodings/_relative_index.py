@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featherweight.entropy.base import Symbols
+from featherweight.entropy.base import ALONE, Symbols, Work
 from featherweight.errors import EncodingError, FormatError
 
 MAX_WIDTH = 16
@@ -63,7 +63,7 @@ def to_symbols(gaps: Gaps, width: int) -> Symbols:
     return np.concatenate(parts) if parts else np.zeros(0, kind)
 
 
-def from_symbols(symbols: Symbols, width: int, kept: int, mask: Mask) -> None:
+def from_symbols(symbols: Symbols, width: int, kept: int, mask: Mask, work: Work = ALONE) -> None:
     """Sets the `kept` places that the symbols tell in `mask`, which is all False.
 
     Raises: FormatError (E_COUNT) when they tell another number of places, (E_INDEX) when a place lies behind the end
@@ -74,6 +74,7 @@ def from_symbols(symbols: Symbols, width: int, kept: int, mask: Mask) -> None:
         raise FormatError("E_INDEX", "a gap without a weight behind it", value=cap)
     done, at = 0, 0
     for start in range(0, len(symbols), _CHUNK):
+        work.check()
         part = symbols[start : start + _CHUNK]
         is_kept = part != cap
         ends = np.cumsum(part.astype(np.int64) + is_kept) + at

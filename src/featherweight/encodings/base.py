@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from featherweight.entropy.base import Stream, Symbols
+from featherweight.entropy.base import ALONE, Stream, Symbols, Work
 
 Shape = tuple[int, ...]
 
@@ -115,8 +115,11 @@ class Encoding(ABC):
 
     @classmethod
     @abstractmethod
-    def unpack(cls, shape: Shape, packed: Packed) -> "Encoding":
+    def unpack(cls, shape: Shape, packed: Packed, work: Work = ALONE) -> "Encoding":
         """The encoding that `pack` turned into `packed`; packing it again with the same form gives the same.
+
+        `work.check` is called at least every 2^20 weights and may raise. The result may lie in the memory of the
+        streams, which nothing else may write to any more.
 
         Raises: FormatError for streams that `pack` cannot have given.
         """
@@ -125,6 +128,16 @@ class Encoding(ABC):
     def finite(self) -> bool:
         """Whether all stored values are numbers: no NaN and no infinity, used or not."""
         return bool(torch.isfinite(self.to_tensor().detach()).all())
+
+    def is_finite(self, work: Work = ALONE) -> bool:
+        """The same as `finite`; those whose values may be many call `work.check` every 2^20 of them."""
+        work.check()
+        return self.finite
+
+    def decoded(self, work: Work = ALONE) -> Tensor:
+        """The same as `to_tensor()`, without gradients; calls `work.check` at least every 2^20 weights if it can."""
+        work.check()
+        return self.to_tensor().detach()
 
     @classmethod
     def describe(cls, fields: Sequence[int]) -> str:

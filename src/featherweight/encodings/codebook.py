@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from featherweight.encodings._clusters import Clusters
 from featherweight.encodings.base import Encoding, Layout, Packed, Shape
 from featherweight.encodings.dense import Dense
-from featherweight.entropy.base import Stream
+from featherweight.entropy.base import ALONE, Stream, Work
 from featherweight.errors import EncodingError, FormatError
 
 MAX_CENTROIDS = 1 << 16
@@ -52,10 +53,12 @@ class Codebook(Encoding):
         low, high = (0, 0) if indices.numel() == 0 else (int(item) for item in indices.aminmax())
         if indices.numel() and not 0 <= low <= high < count:
             raise EncodingError(f"an index outside 0..{count - 1}", value=f"{low}..{high}")
-        small = indices.detach().to(_index_type(count))
-        object.__setattr__(self, "indices", small)
-        object.__setattr__(self, "centroids", child)
-        object.__setattr__(self, "clusters", Clusters(small, count))
+        self._set(indices.detach().to(_index_type(count)), child)
+
+    def _set(self, indices: Tensor, centroids: Encoding) -> None:
+        object.__setattr__(self, "indices", indices)
+        object.__setattr__(self, "centroids", centroids)
+        object.__setattr__(self, "clusters", Clusters(indices, centroids.shape[0]))
 
     @classmethod
     def of(cls, weight: Tensor, centroids: Encoding | Tensor) -> "Codebook":
@@ -127,6 +130,14 @@ class Codebook(Encoding):
         """See Encoding."""
         return self.centroids.finite
 
+    def is_finite(self, work: Work = ALONE) -> bool:
+        """See Encoding."""
+        return self.centroids.is_finite(work)
+
+    def decoded(self, work: Work = ALONE) -> Tensor:
+        """See Encoding."""
+        return self.clusters.spread(self.centroids.decoded(work), work)
+
     def pack(self, form: int | None = None) -> Packed:
         """See Encoding. The only form is K."""
         count = self.clusters.count
@@ -144,11 +155,22 @@ class Codebook(Encoding):
         return Layout((Stream(weights, max(count, 1), shape),), ((count,),))
 
     @classmethod
-    def unpack(cls, shape: Shape, packed: Packed) -> "Codebook":
-        """See Encoding."""
-        small = _index_type(packed.fields[0])
-        indices = packed.streams[0].astype(f"u{small.itemsize}", copy=False).view(f"{_KINDS[small]}{small.itemsize}")
-        return cls(torch.from_numpy(indices).reshape(shape), packed.children[0])
+    def unpack(cls, shape: Shape, packed: Packed, work: Work = ALONE) -> "Codebook":
+        """See Encoding. Raises: FormatError (E_INDEX)."""
+        count, symbols = packed.fields[0], np.require(packed.streams[0], requirements="W")
+        small = _index_type(count)
+        same = symbols.itemsize == small.itemsize
+        indices = symbols if same else np.empty(symbols.shape, f"u{small.itemsize}")
+        for start in range(0, len(symbols), _CHUNK):
+            work.check()
+            part = symbols[start : start + _CHUNK]
+            if int(part.max()) >= count:
+                raise FormatError("E_INDEX", f"an index outside 0..{count - 1}", value=int(part.max()))
+            if not same:
+                indices[start : start + _CHUNK] = part
+        made = object.__new__(cls)  # all that __init__ checks has been checked, piece by piece
+        made._set(torch.from_numpy(indices.view(f"{_KINDS[small]}{small.itemsize}")).reshape(shape), packed.children[0])
+        return made
 
     @classmethod
     def describe(cls, fields: Sequence[int]) -> str:

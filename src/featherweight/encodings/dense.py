@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featherweight.encodings.base import Encoding, Layout, Packed, Shape
-from featherweight.entropy.base import Stream
+from featherweight.entropy.base import ALONE, Stream, Symbols, Work
 from featherweight.errors import EncodingError, FormatError
 
 _TYPES = (
@@ -47,6 +47,7 @@ _NAN = {
 }
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
 _PLANES, _VALUES = 16, 32
+_CHUNK = 1 << 20  # values read at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +97,11 @@ class Dense(Encoding):
         """The values, rounded to the stored type; in their own type."""
         return self.values if self._exact else self.values.to(self.stored).to(self.values.dtype)
 
+    def decoded(self, work: Work = ALONE) -> Tensor:
+        """See Encoding."""
+        kept = _converted(self.values.detach(), self.stored or self.dtype, work)
+        return _converted(kept, self.dtype, work)
+
     def gradient(self, gradient: Tensor) -> Tensor:
         """The gradient itself: every value is free."""
         return gradient
@@ -119,10 +125,19 @@ class Dense(Encoding):
     @property
     def finite(self) -> bool:
         """See Encoding."""
+        return self.is_finite()
+
+    def is_finite(self, work: Work = ALONE) -> bool:
+        """See Encoding."""
         values = self.values.detach()
-        # half precision holds all numbers of eight bits, and torch cannot ask those themselves
-        asked = values.half() if values.is_floating_point() and values.itemsize == 1 else values
-        return bool(torch.isfinite(asked).all())
+        if not values.is_floating_point():
+            return True
+        for part in torch.split(values.reshape(-1), _CHUNK):
+            work.check()
+            # half precision holds all numbers of eight bits, and torch cannot ask those themselves
+            if not bool(torch.isfinite(part.half() if part.itemsize == 1 else part).all()):
+                return False
+        return True
 
     def forms(self) -> Sequence[int]:
         """All bytes in one stream, or one stream for each byte of a value."""
@@ -156,17 +171,16 @@ class Dense(Encoding):
         return Layout((Stream(count * stored.itemsize, 256),), (), values.itemsize)
 
     @classmethod
-    def unpack(cls, shape: Shape, packed: Packed) -> "Dense":
+    def unpack(cls, shape: Shape, packed: Packed, work: Work = ALONE) -> "Dense":
         """See Encoding. Raises: FormatError (E_VERSION, E_NONFINITE)."""
         values, stored, planes = _parsed(packed.fields[0])
-        columns = packed.streams if planes else (packed.streams[0].reshape(-1, stored.itemsize),)
-        raw = np.stack(columns, axis=1) if planes else columns[0].astype(np.uint8)
+        raw = _interleaved(packed.streams, work) if planes else packed.streams[0].reshape(-1, stored.itemsize)
         raw = raw[:, ::-1] if sys.byteorder == "big" else raw
-        kept = torch.from_numpy(np.array(raw, order="C")).reshape(-1).view(stored)
-        used = kept.to(values).reshape(shape)
+        kept = torch.from_numpy(np.require(raw, np.uint8, ["C", "W"])).reshape(-1).view(stored)
+        used = _converted(kept, values, work)
         if values != stored and stored.is_floating_point:
-            _check_kept(used.reshape(-1), kept)
-        return cls(used, stored)
+            _check_kept(used, kept, work)
+        return cls(used.reshape(shape), stored)
 
     @classmethod
     def describe(cls, fields: Sequence[int]) -> str:
@@ -225,8 +239,32 @@ def _parsed(kind: int) -> tuple[torch.dtype, torch.dtype, bool]:
     return _TYPES[values], _TYPES[stored], bool(planes)
 
 
-def _check_kept(used: Tensor, kept: Tensor) -> None:
+def _interleaved(columns: Sequence[Symbols], work: Work) -> NDArray[np.uint8]:
+    """Streams of n bytes each as the columns of a matrix, shape (n, columns)."""
+    raw = np.empty((len(columns[0]), len(columns)), np.uint8)
+    for start in range(0, len(raw), _CHUNK):
+        work.check()
+        for place, column in enumerate(columns):
+            raw[start : start + _CHUNK, place] = column[start : start + _CHUNK]
+    return raw
+
+
+def _converted(values: Tensor, kind: torch.dtype, work: Work) -> Tensor:
+    """Flat or shaped `values` in another type; themselves if it is theirs."""
+    if values.dtype == kind:
+        return values
+    out = torch.empty(values.shape, dtype=kind, device=values.device)
+    for to, part in zip(torch.split(out.view(-1), _CHUNK), torch.split(values.reshape(-1), _CHUNK), strict=True):
+        work.check()
+        to.copy_(part)
+    return out
+
+
+def _check_kept(used: Tensor, kept: Tensor, work: Work) -> None:
     """Checks that storing again gives the same bits: what kind of NaN it was is lost in use."""
-    strange = kept.view(_BITS[kept.itemsize])[torch.isnan(used)] != _NAN[kept.dtype]
-    if bool(strange.any()):
-        raise FormatError("E_NONFINITE", "a NaN of a kind that no writer stores", value=int(strange.sum()))
+    bits = kept.view(_BITS[kept.itemsize])
+    for found, part in zip(torch.split(used, _CHUNK), torch.split(bits, _CHUNK), strict=True):
+        work.check()
+        strange = part[torch.isnan(found)] != _NAN[kept.dtype]
+        if bool(strange.any()):
+            raise FormatError("E_NONFINITE", "a NaN of a kind that no writer stores", value=int(strange.sum()))

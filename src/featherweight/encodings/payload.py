@@ -228,7 +228,7 @@ def _decoded(node: Node, data: memoryview, at: int, work: Work) -> tuple[Encodin
         encoding, at = _decoded(child, data, at, work)
         children.append(encoding)
     try:
-        return node.kind.unpack(node.shape, Packed(node.fields, tuple(streams), tuple(children))), at
+        return node.kind.unpack(node.shape, Packed(node.fields, tuple(streams), tuple(children)), work), at
     except FormatError as error:
         raise _moved(error, start) from error
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +16,10 @@ from featherweight.encodings._mask_forms import MaskForm, likely_forms, matrix, 
 from featherweight.encodings._relative_index import Mask
 from featherweight.encodings.base import Encoding, Layout, Packed, Shape
 from featherweight.encodings.dense import Dense
+from featherweight.entropy.base import ALONE, Work
 from featherweight.errors import EncodingError, FormatError
+
+_CHUNK = 1 << 20  # weights handled at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +104,14 @@ class Sparse(Encoding):
         """See Encoding."""
         return self.inner.finite
 
+    def is_finite(self, work: Work = ALONE) -> bool:
+        """See Encoding."""
+        return self.inner.is_finite(work)
+
+    def decoded(self, work: Work = ALONE) -> Tensor:
+        """See Encoding."""
+        return _scattered(self.mask, self.inner.decoded(work), work)
+
     @property
     def nonzeros(self) -> int:
         """See Encoding."""
@@ -131,11 +141,14 @@ class Sparse(Encoding):
         return Layout(MaskForm.of(form, shape).streams(shape, kept, fillings), ((kept,),))
 
     @classmethod
-    def unpack(cls, shape: Shape, packed: Packed) -> "Sparse":
+    def unpack(cls, shape: Shape, packed: Packed, work: Work = ALONE) -> "Sparse":
         """See Encoding. Raises: FormatError (E_COUNT, E_INDEX, E_PADDING)."""
         form, kept, _ = packed.fields
-        mask = read_mask(shape, MaskForm.of(form, shape), kept, packed.streams)
-        return cls(torch.from_numpy(np.ascontiguousarray(mask)).reshape(shape), packed.children[0])
+        mask = read_mask(shape, MaskForm.of(form, shape), kept, packed.streams, work)
+        made = object.__new__(cls)  # all that __post_init__ checks has been checked, piece by piece
+        object.__setattr__(made, "mask", torch.from_numpy(mask).reshape(shape))
+        object.__setattr__(made, "inner", packed.children[0])
+        return made
 
     @classmethod
     def describe(cls, fields: Sequence[int]) -> str:
@@ -148,7 +161,15 @@ class Sparse(Encoding):
         return mask
 
 
-def _scattered(mask: Tensor, values: Tensor) -> Tensor:
+def _scattered(mask: Tensor, values: Tensor, work: Work = ALONE) -> Tensor:
     """`values` (kept,) at the places of `mask`, zeros elsewhere; differentiable in `values`."""
     zeros = torch.zeros(mask.shape, dtype=values.dtype, device=values.device)
-    return zeros.masked_scatter(mask.to(values.device), values)
+    mask = mask.to(values.device)
+    if values.requires_grad and torch.is_grad_enabled():
+        return zeros.masked_scatter(mask, values)
+    done = 0
+    for part, places in zip(torch.split(zeros.view(-1), _CHUNK), torch.split(mask.reshape(-1), _CHUNK), strict=True):
+        work.check()
+        part.masked_scatter_(places, values[done:])
+        done += int(torch.count_nonzero(places))
+    return zeros

@@ -12,6 +12,8 @@ from featherweight.entropy.base import ALONE, Coder, Stream, Symbols, Work
 from featherweight.entropy.tables import check_request, check_stream, symbol_type
 from featherweight.errors import EncodingError, FormatError
 
+_CHUNK = 1 << 20  # symbols filled in at a time
+
 
 class Constant(Coder):
     """Holds streams in which all symbols are equal, and empty ones."""
@@ -37,7 +39,11 @@ class Constant(Coder):
         symbol = int.from_bytes(data, "little")
         if symbol >= stream.alphabet:
             raise FormatError("E_INDEX", f"a symbol outside the alphabet of {stream.alphabet}", value=symbol)
-        return np.full(stream.count, symbol, symbol_type(stream.alphabet))
+        symbols = np.empty(stream.count, symbol_type(stream.alphabet))
+        for start in range(0, stream.count, _CHUNK):
+            work.check()
+            symbols[start : start + _CHUNK] = symbol
+        return symbols
 
     def size(self, symbols: Symbols, stream: Stream) -> int:
         """See Coder. Raises: EncodingError also for a stream of different symbols."""

@@ -7,6 +7,7 @@ Grammar: `count` numbers of `width` bits each, most significant bit first, then 
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featherweight.entropy._bits import BitWriter, check_end
 from featherweight.entropy.base import ALONE, Coder, Stream, Symbols, Work
@@ -39,17 +40,21 @@ class Raw(Coder):
         if count * width > 8 * len(data):
             raise FormatError("E_COUNT", f"{count} symbols of {width} bits do not fit in the bytes", value=len(data))
         check_end(data, count * width)
-        symbols = np.zeros(count, symbol_type(alphabet))
-        if width:
-            _unpack(np.frombuffer(data, np.uint8), width, symbols)
-        if count and int(symbols.max()) >= alphabet:
-            at = int(symbols.argmax())
-            raise FormatError(
-                "E_INDEX",
-                f"a symbol outside the alphabet of {alphabet}",
-                offset=at * width // 8,
-                value=int(symbols[at]),
-            )
+        symbols = np.empty(count, symbol_type(alphabet))
+        raw = np.frombuffer(data, np.uint8)
+        for start in range(0, count, _CHUNK):
+            work.check()
+            part = symbols[start : start + _CHUNK]
+            first = start * width // 8
+            _unpack(raw[first : first + (len(part) * width + 7) // 8], width, part)
+            if int(part.max()) >= alphabet:
+                at = int(part.argmax())
+                raise FormatError(
+                    "E_INDEX",
+                    f"a symbol outside the alphabet of {alphabet}",
+                    offset=first + at * width // 8,
+                    value=int(part[at]),
+                )
         return symbols
 
     def size(self, symbols: Symbols, stream: Stream) -> int:
@@ -63,15 +68,13 @@ def width_of(alphabet: int) -> int:
     return (alphabet - 1).bit_length()
 
 
-def _unpack(data: np.ndarray, width: int, symbols: Symbols) -> None:
+def _unpack(data: NDArray[np.uint8], width: int, symbols: Symbols) -> None:
     """Fills `symbols` (count,) from the bytes `data`."""
     if width == 8:
         symbols[:] = data
         return
-    for start in range(0, len(symbols), _CHUNK):
-        part = symbols[start : start + _CHUNK]
-        first = start * width // 8
-        bits = np.unpackbits(data[first : first + (len(part) * width + 7) // 8], count=len(part) * width)
-        for plane in bits.reshape(len(part), width).T:
-            np.left_shift(part, 1, out=part)
-            np.bitwise_or(part, plane, out=part)
+    symbols[:] = 0
+    bits = np.unpackbits(data, count=len(symbols) * width)
+    for plane in bits.reshape(len(symbols), width).T:
+        np.left_shift(symbols, 1, out=symbols)
+        np.bitwise_or(symbols, plane, out=symbols)
