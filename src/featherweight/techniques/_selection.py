@@ -68,6 +68,17 @@ def select(model: nn.Module, patterns: Sequence[str], kinds: Sequence[Kind]) -> 
     Raises: TechniqueError when the model has no parameter of these kinds, or one that is selected is empty or holds
     NaN or infinity; ConfigError when a pattern fits nothing.
     """
+    chosen = named(model, patterns, kinds)
+    for weight in chosen:
+        check_values(weight.name, weight.parameter)
+    return chosen
+
+
+def named(model: nn.Module, patterns: Sequence[str], kinds: Sequence[Kind]) -> list[Weight]:
+    """What `select` gives, found by names and shapes alone: the parameters may be without values.
+
+    Raises: as `select`, for names and shapes.
+    """
     everything = parameters_of(model)
     if patterns:
         check_patterns(patterns, everything)
@@ -82,8 +93,18 @@ def select(model: nn.Module, patterns: Sequence[str], kinds: Sequence[Kind]) -> 
             fix="Name the tensors with patterns, or leave the step out.",
         )
     for weight in chosen:
-        _check_values(weight)
+        _check_size(weight.name, weight.parameter)
     return chosen
+
+
+def check_values(name: str, weight: Tensor) -> None:
+    """Raises: TechniqueError for a weight that is not finite."""
+    values = weight.detach()
+    if not bool(torch.isfinite(values).all()):
+        bad = int((~torch.isfinite(values)).sum())
+        raise TechniqueError(
+            "weights are NaN or infinite", where=name, value=bad, fix="Repair or retrain the network first."
+        )
 
 
 def check_patterns(patterns: Sequence[str], weights: Sequence[Weight]) -> None:
@@ -151,15 +172,9 @@ def _kind_by_shape(parameter: Tensor) -> Kind:
     return "linear" if parameter.dim() == 2 else "conv"
 
 
-def _check_values(weight: Weight) -> None:
-    values = weight.parameter.detach()
+def _check_size(name: str, values: Tensor) -> None:
     if values.numel() == 0:
-        raise TechniqueError("the tensor holds no weights", where=weight.name, value=tuple(values.shape))
-    if not bool(torch.isfinite(values).all()):
-        bad = int((~torch.isfinite(values)).sum())
-        raise TechniqueError(
-            "weights are NaN or infinite", where=weight.name, value=bad, fix="Repair or retrain the network first."
-        )
+        raise TechniqueError("the tensor holds no weights", where=name, value=tuple(values.shape))
 
 
 def _nearest(pattern: str, layers: list[str], names: list[str]) -> str:

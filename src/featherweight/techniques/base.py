@@ -4,9 +4,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from featherweight.core.context import Context
+from featherweight.encodings.base import Encoding
 
 SOCKET = "featherweight.techniques"
 
@@ -30,4 +31,34 @@ class Technique(ABC):
         """The changed model. The given one may be changed in place; the caller keeps a copy where it needs one.
 
         Raises: TechniqueError when the model has nothing that the technique applies to.
+        """
+
+
+class PerTensor(Technique):
+    """A technique that can look at one tensor at a time, so that checkpoints larger than memory can pass through.
+
+    What `encode` makes of a tensor, with the settings for which `needs_model` gives None, is what `apply` makes of it
+    in a whole model, bit for bit: it depends on no other tensor, on no data and on no random number.
+    """
+
+    working_bytes: ClassVar[int] = 24  # of memory for each weight of the tensor while it is encoded, at most
+
+    @abstractmethod
+    def needs_model(self) -> str | None:
+        """Why these settings need the whole model at once, as a clause; None when they do not."""
+
+    @abstractmethod
+    def names(self, model: nn.Module) -> tuple[str, ...]:
+        """The tensors that the technique works on; their values are not looked at and need not be there.
+
+        Raises: TechniqueError, ConfigError where `apply` raises them for names and shapes alone.
+        """
+
+    @abstractmethod
+    def encode(self, name: str, weight: Tensor, encoding: Encoding | None) -> Encoding | None:
+        """How the tensor `name` of a bare checkpoint is kept from now on; None: as before.
+
+        `encoding` is how an earlier step keeps it (its values are those of `weight`), None for a plain tensor.
+
+        Raises: TechniqueError where `apply` does.
         """

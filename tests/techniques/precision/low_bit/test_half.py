@@ -73,9 +73,14 @@ def test_what_does_not_fit_is_left_or_named(digits):
     assert model[0].bias[0].item() == pytest.approx(1e6, rel=0.01)
 
 
+def test_what_has_16_bits_already_stays_as_it_is(digits):
+    context = digits.context()
+    model = Half().apply(nn.Sequential(nn.Linear(2, 2)).half(), context)
+    assert encodings_of(model) == {}
+    assert context.details["narrowed"] == {}
+
+
 def test_nothing_left_to_narrow(digits):
-    with pytest.raises(TechniqueError, match="no tensor to keep in 16 bits"):
-        Half().apply(nn.Sequential(nn.Linear(2, 2)).half(), digits.context())
     with pytest.raises(TechniqueError, match="no tensor"):
         Half().apply(nn.Sequential(nn.ReLU()), digits.context())
 

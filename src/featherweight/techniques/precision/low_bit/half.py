@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from featherweight.core.context import Context
 from featherweight.encodings.attach import attach, encodings_of
@@ -16,13 +16,13 @@ from featherweight.encodings.base import Encoding
 from featherweight.errors import TechniqueError
 from featherweight.techniques._encoded import narrowed
 from featherweight.techniques._selection import Weight, check_patterns, tensors_of
-from featherweight.techniques.base import Technique
+from featherweight.techniques.base import PerTensor
 
 _FORMATS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Half(Technique):
+class Half(PerTensor):
     """Keeps tensors in 16-bit floats: plain ones, and the survivors and centroids inside their encodings.
 
     Belongs at the end of a recipe: what is trained afterwards is rounded after every step. A tensor that does not fit
@@ -38,31 +38,48 @@ class Half(Technique):
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         """The model with 16-bit values. Records "narrowed": {tensor: largest change of a value}.
 
-        Raises: TechniqueError when there is nothing to narrow, or a named tensor overflows the format or is kept in a
-        way that has no values; ConfigError for a pattern that fits nothing.
+        Tensors that have 16 bits or fewer already stay as they are.
+
+        Raises: TechniqueError when there is no tensor to narrow, or a named tensor overflows the format or is kept in
+        a way that has no values; ConfigError for a pattern that fits nothing.
         """
-        stored = _FORMATS[self.format]
         present = encodings_of(model)
         narrow: dict[str, Encoding] = {}
         changes: dict[str, float] = {}
         for item in self._chosen(model):
             values = item.parameter.detach()
-            if values.element_size() <= 2:
-                continue
-            if bool(torch.isfinite(values.to(stored)).all()):
-                narrow[item.name] = narrowed(item.name, present.pop(item.name, None), values, stored)
-                changes[item.name] = float((narrow[item.name].to_tensor() - values).abs().max())
-            elif self.tensors:
-                largest = float(values.abs().max())
-                fix = "Use format 'bfloat16', or leave the tensor out."
-                raise TechniqueError(f"does not fit into {self.format}", where=item.name, value=largest, fix=fix)
-        if not narrow:
-            raise TechniqueError("the model has no tensor to keep in 16 bits", value=type(model).__name__)
+            made = self.encode(item.name, values, present.pop(item.name, None))
+            if made is not None:
+                narrow[item.name] = made
+                changes[item.name] = float((made.to_tensor() - values).abs().max())
         attach(model, narrow)
         context.record("narrowed", changes)
         return model
 
+    def needs_model(self) -> str | None:
+        """See PerTensor: never."""
+        return None
+
+    def names(self, model: nn.Module) -> tuple[str, ...]:
+        """See PerTensor."""
+        return tuple(item.name for item in self._chosen(model))
+
+    def encode(self, name: str, weight: Tensor, encoding: Encoding | None) -> Encoding | None:
+        """See PerTensor."""
+        stored = _FORMATS[self.format]
+        if weight.element_size() <= 2:
+            return None
+        if bool(torch.isfinite(weight.to(stored)).all()):
+            return narrowed(name, encoding, weight, stored)
+        if self.tensors:
+            largest = float(weight.abs().max())
+            fix = "Use format 'bfloat16', or leave the tensor out."
+            raise TechniqueError(f"does not fit into {self.format}", where=name, value=largest, fix=fix)
+        return None
+
     def _chosen(self, model: nn.Module) -> list[Weight]:
         everything = [item for item in tensors_of(model) if item.parameter.numel()]
         check_patterns(self.tensors, everything)
+        if not everything:
+            raise TechniqueError("the model has no tensor to keep in 16 bits", value=type(model).__name__)
         return [item for item in everything if not self.tensors or any(item.matches(name) for name in self.tensors)]

@@ -17,18 +17,28 @@ from featherweight.core.context import Context, Finetuning
 from featherweight.encodings.attach import attach, encodings_of
 from featherweight.encodings.base import Encoding
 from featherweight.encodings.codebook import Codebook
+from featherweight.encodings.dense import Dense
 from featherweight.encodings.sparse import Sparse
 from featherweight.errors import ConfigError, EncodingError
 from featherweight.numerics.clustering import kmeans
 from featherweight.techniques._encoded import shared, survivors_of
-from featherweight.techniques._selection import WEIGHTS, Weight, check_setting, select, with_values
-from featherweight.techniques.base import Technique
+from featherweight.techniques._selection import (
+    WEIGHTS,
+    Weight,
+    check_setting,
+    check_values,
+    named,
+    select,
+    value_for,
+    with_values,
+)
+from featherweight.techniques.base import PerTensor
 from featherweight.techniques.representation.sharing._mean_gradient import MeanGradient
 from featherweight.training.constraints import Constraint, constrain, constraints_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kmeans(Technique):
+class Kmeans(PerTensor):
     """Lets the weights of each tensor share 2^bits values, found by k-means and trained on. Survey [35], Han et al.
 
     Assignments stay as k-means made them; only the shared values are trained, each with the sum of the gradients of
@@ -42,6 +52,7 @@ class Kmeans(Technique):
     gentle: ClassVar[float] = 8.0
     survey: ClassVar[str] = "[35] Han et al. 2016, Deep Compression, section 3"
     applies_to: ClassVar[tuple[str, ...]] = ("conv", "linear", "recurrent", "any tensor (by pattern)")
+    working_bytes: ClassVar[int] = 16  # the values as floats, once as they are and once sorted, and the indices
 
     bits: float | Mapping[str, float] = 5.0  # log2 of the values a tensor shares, 0..16; or {pattern: bits}
     initialisation: Literal["linear", "density", "random"] = "linear"  # even in value, even in rank, or drawn
@@ -80,6 +91,30 @@ class Kmeans(Technique):
         context.record("centroids", {name: values.detach().tolist() for name, values in centroids.items()})
         return model
 
+    def needs_model(self) -> str | None:
+        """See PerTensor: for training, and for random numbers, which are drawn for one tensor after the other."""
+        if self.epochs > 0:
+            return f"trains the shared values (epochs: {self.epochs:g})"
+        return "draws its first values at random" if self.initialisation == "random" else None
+
+    def names(self, model: nn.Module) -> tuple[str, ...]:
+        """See PerTensor."""
+        return tuple(weight.name for weight, _ in with_values(named(model, self.tensors, WEIGHTS), self.bits))
+
+    def encode(self, name: str, weight: Tensor, encoding: Encoding | None) -> Encoding | None:
+        """See PerTensor."""
+        item = Weight(name, name.rpartition(".")[0], "other", weight)
+        bits = value_for(item, self.bits)
+        if bits is None:
+            return None
+        check_values(name, weight)
+        made = self._shared(item, bits, encoding, torch.Generator())
+        centroids = _codebook(made).centroids
+        if isinstance(centroids, Dense) and centroids.stored == centroids.dtype:
+            return made
+        settled = made.to_tensor()  # storing has rounded the centroids, so that some may be equal now
+        return _merged(name, made.updated(settled), settled)
+
     def _shared(self, weight: Weight, bits: float, encoding: Encoding | None, generator: torch.Generator) -> Encoding:
         survivors = survivors_of(weight.name, encoding, weight.parameter)
         found = kmeans(
@@ -89,7 +124,8 @@ class Kmeans(Technique):
             exact=self.exact,
             generator=generator,
         )
-        return shared(survivors, found.indices, found.centroids.to(survivors.values))
+        centroids = found.centroids.to(survivors.values) + 0.0  # a mean, which training takes, is never -0.0
+        return shared(survivors, found.indices, centroids)
 
     def _train(self, model: nn.Module, names: list[str], context: Context) -> None:
         """Trains the shared values and whatever else of the model is free; no decay pulls centroids to zero."""
