@@ -30,8 +30,12 @@ docs: .venv/.dev          ## generate the technique pages and build the site int
 bench: .venv/.bench       ## measured results as JSON; needs the complete data sets
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/bench_classic.py
 
-# One virtual environment; a stamp for each set of extras, made anew when the requirements change.
-.venv/.%: pyproject.toml constraints.txt
+# One virtual environment; a stamp for each set of extras, made anew when the requirements or native/ change. The build
+# tools live in it too, so that they are the pinned ones and a second build finds what the first one left in build/.
+NATIVE := CMakeLists.txt $(shell find native -name tests -prune -o -name fuzz -prune -o -type f -not -name '*.md' -print)
+
+.venv/.%: pyproject.toml constraints.txt $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt cmake nanobind ninja scikit-build-core
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[$*]'
 	touch $@
