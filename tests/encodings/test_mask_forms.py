@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featherweight.encodings import _mask_forms
 from featherweight.encodings._mask_forms import MaskForm, likely_forms, matrix, read_mask, write_mask
 from featherweight.entropy.raw import width_of
 from featherweight.entropy.tables import entropy_bits
@@ -19,6 +20,19 @@ def all_forms(shape):
         except FormatError as error:
             assert error.code == "E_VERSION"
     return found
+
+
+def test_masks_are_read_in_pieces(monkeypatch):
+    """Rows and columns, live ones among them, across the borders of pieces."""
+    monkeypatch.setattr(_mask_forms, "_CHUNK", 64)
+    for shape in ((30, 21), (3, 170), (170, 3), (1, 300), (9, 0), (0, 9)):
+        mask = np.random.default_rng(1).random(shape) < 0.2
+        mask[2::5] = mask[:, 1::7] = False
+        for form in all_forms(shape):
+            streams = write_mask(mask, form)
+            again = read_mask(shape, form, int(mask.sum()), streams)
+            assert again.flags.c_contiguous
+            assert np.array_equal(again, mask), form
 
 
 @given(SIZES, st.floats(0, 1), st.integers(0, 99))

@@ -3,11 +3,12 @@ import pytest
 import torch
 
 from featherweight.encodings import payload
+from featherweight.encodings._spec import parse
 from featherweight.encodings.codebook import Codebook
 from featherweight.encodings.dense import Dense
 from featherweight.encodings.payload import Payload
 from featherweight.encodings.sparse import Sparse
-from featherweight.entropy.base import Stream
+from featherweight.entropy.base import Stream, Work
 from featherweight.entropy.constant import Constant
 from featherweight.entropy.huffman import Huffman
 from featherweight.entropy.raw import Raw
@@ -190,3 +191,100 @@ def test_mutants_are_refused_or_are_what_a_writer_gives(nested, seed):
 def test_encodings_are_constraints(nested):
     assert isinstance(nested, Constraint)
     assert isinstance(Dense(torch.zeros(1)), Constraint)
+
+
+# giving up --------------------------------------------------------------------------------------------------------
+
+PIECE = 1 << 20  # weights, at most, between two looks at a deadline
+MANY = 2 * PIECE + 777
+
+
+class Patience:
+    """Counts how often it is asked whether work may go on, and says no to the question number `calls`."""
+
+    def __init__(self, calls=None):
+        self.calls, self.asked = calls, 0
+
+    def __call__(self):
+        self.asked += 1
+        if self.asked == self.calls:
+            raise TimeoutError(self.asked)
+
+
+def asks(work):
+    """How often `work` asks whether it may go on; the first of these questions can end it, the last, and one between."""
+    patience = Patience()
+    work(Work(1, patience))
+    for calls in {1, patience.asked // 2, patience.asked} - {0}:
+        with pytest.raises(TimeoutError):
+            work(Work(1, Patience(calls)))
+    return patience.asked
+
+
+@pytest.mark.parametrize("coder", [Constant(), Raw(), Huffman()])
+@pytest.mark.parametrize("alphabet", [2, 256, 1000])
+def test_coders_can_be_given_up_inside_a_stream(coder, alphabet):
+    symbols = np.zeros(MANY, np.uint16)
+    if not isinstance(coder, Constant):
+        symbols[::3] = alphabet - 1
+    stream = Stream(MANY, alphabet)
+    data = coder.to_bits(symbols, stream)
+    assert asks(lambda work: coder.from_bits(data, stream, work)) >= MANY / PIECE
+
+
+def scattered(shape):
+    weight = torch.zeros(shape)
+    weight[::7, ::3] = 1.5
+    return Sparse.from_tensor(weight)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "form", "often"),
+    [
+        (Dense(torch.ones(MANY)), None, 0),  # the bytes are the weights
+        (Dense(torch.ones(MANY)), 16, 3),
+        (Dense(torch.ones(MANY), torch.float16), None, 6),
+        (Codebook(torch.ones(MANY, dtype=torch.uint8), torch.ones(2)), None, 3),
+        (Codebook(torch.ones(MANY, dtype=torch.int64), torch.ones(40_000)), None, 3),
+        (scattered((1, MANY)), 0, 3),
+        (scattered((1100, 2000)), 3, 1),  # few symbols tell of many weights
+        (scattered((1100, 2000)), 3 + 32, 4),
+        (scattered((1100, 2000)), 3 + 64, 4),
+        (scattered((1100, 2000)), 3 + 32 + 64, 4),
+        (Sparse(torch.ones(MANY, dtype=torch.bool), Dense(torch.ones(MANY), torch.bfloat16)), 1, 3),
+    ],
+)
+def test_encodings_can_be_given_up_inside_a_tensor(encoding, form, often):
+    packed, pieces = encoding.pack(form), MANY / PIECE
+    assert asks(lambda work: type(encoding).unpack(encoding.shape, packed, work)) >= often
+    read = type(encoding).unpack(encoding.shape, packed)
+    assert torch.equal(read.to_tensor(), encoding.to_tensor())
+    assert torch.equal(read.decoded(), encoding.to_tensor())
+    as_it_is = isinstance(encoding, Dense) and encoding.stored == encoding.dtype  # there is nothing left to do
+    assert asks(read.decoded) >= (0 if as_it_is else pieces)
+    assert asks(read.is_finite) >= (pieces if isinstance(encoding, Dense) else 1)
+
+
+def test_giving_up_tells_where(nested):
+    """The offset is that of the stream, or of the first of the encoding, that was being read."""
+    written = payload.encode(nested)
+    lengths = [length for node in parse(nested.shape, written.spec).walk() for _, length in node.streams]
+    begins = {sum(lengths[:number]) for number in range(len(lengths))}
+    places = set()
+    calls = asks_late = 0
+    while asks_late == calls:
+        calls += 1
+        asked = Patience(calls)
+
+        def late(asked=asked):
+            try:
+                asked()
+            except TimeoutError as error:
+                raise FormatError("E_DEADLINE", "too late") from error
+
+        try:
+            payload.decode(nested.shape, written.spec, written.data, Work(1, late))
+        except FormatError as error:
+            asks_late += 1
+            places.add(error.offset)
+    assert places == begins

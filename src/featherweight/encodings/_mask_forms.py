@@ -211,7 +211,7 @@ def _tiles(shape: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
     """Parts of a matrix of at most 2^20 weights each, row after row of them."""
     rows, columns = shape
     height = min(rows, 1 << 10)
-    width = _CHUNK // max(height, 1)
+    width = max(1, _CHUNK // max(height, 1))
     for top in range(0, rows, max(height, 1)):
         for left in range(0, columns, width):
             yield slice(top, top + height), slice(left, left + width)
