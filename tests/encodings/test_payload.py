@@ -212,7 +212,7 @@ class Patience:
 
 
 def asks(work):
-    """How often `work` asks whether it may go on; the first of these questions can end it, the last, and one between."""
+    """How often `work` asks whether it may go on; the first question can end it, the last, and one between."""
     patience = Patience()
     work(Work(1, patience))
     for calls in {1, patience.asked // 2, patience.asked} - {0}:
