@@ -49,9 +49,9 @@ def test_the_smallest_of_the_coders_is_taken_stream_by_stream():
     equal = Dense(torch.zeros(1000))
     random = Dense(torch.randint(-(2**31), 2**31, (1000,), dtype=torch.int64).int())
     skewed = Codebook(torch.from_numpy(np.random.default_rng(0).geometric(0.7, 1000) - 1), torch.randn(30))
-    assert payload.encode(equal).spec[2:4] == (Constant.code, 1)
-    assert payload.encode(random).spec[2] == Raw.code
-    assert payload.encode(skewed).spec[2] == Huffman.code
+    assert payload.encode(equal, [Huffman()]).spec[2:4] == (Constant.code, 1)
+    assert payload.encode(random, [Huffman()]).spec[2] == Raw.code
+    assert payload.encode(skewed, [Huffman()]).spec[2] == Huffman.code
     assert payload.encode(skewed, [Raw()]).spec[2] == Raw.code
     assert payload.encode(equal, [Huffman()]).spec[2] == Constant.code
 
