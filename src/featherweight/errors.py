@@ -104,13 +104,19 @@ class FormatError(FeatherweightError):
 
 
 class StorageError(FeatherweightError):
-    """A file that cannot be read, written or locked: full disk, read-only place, lost permission."""
+    """A file that cannot be read, written or locked: full disk, read-only place, lost permission.
+
+    `code` tells programs what a FormatError's tells them: here that the file need not be wrong, its place is.
+    """
 
     exit_code = 74
+    code: ClassVar[str] = "E_IO"
 
 
 class LockedError(StorageError):
     """A run directory that another living process owns."""
+
+    code = "E_LOCKED"
 
 
 class MissingExtraError(FeatherweightError):

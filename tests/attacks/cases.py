@@ -576,7 +576,7 @@ def unknown_form_of_levels():
     return with_spec([2], [3, 4, 2, 1, 1, 0, 0, 1, 8])
 
 
-@case("H10", "E_VERSION", 47)
+@case("H10", "E_SHAPE", 47)
 def steps_of_rows_in_a_single_row():
     return with_spec([1], [3, 2, 2, 1, 1, 0, 0, 1, 4])
 
@@ -591,14 +591,24 @@ def levels_beyond_the_largest():
     return with_spec([2], [3, 0, 2**20, 1, 5, 0, 0, 1, 4])
 
 
-@case("H10", "E_COUNT", 47)
+@case("H10", "E_SHAPE", 47)
 def more_weights_kept_than_there_are():
     return with_spec([2], [1, 0, 3, 0, 1, 1, 0, 0, 1, 12])
 
 
-@case("H10", "E_COUNT", 47)
+@case("H10", "E_SHAPE", 47)
 def more_fillings_than_there_is_room():
     return with_spec([2], [1, 4, 1, 2**40, 1, 1, 0, 0, 1, 4])
+
+
+@case("H10", "E_SHAPE", 47)
+def mask_by_columns_in_a_single_row():
+    return with_spec([2], [1, 1 + 32, 1, 0, 1, 1, 0, 0, 1, 4])
+
+
+@case("H10", "E_SHAPE", 47)
+def live_rows_in_a_single_row():
+    return with_spec([2], [1, 1 + 64, 1, 0, 1, 1, 1, 1, 1, 1, 0, 0, 1, 4])
 
 
 @case("H10", "E_SPAN", 47)
@@ -689,7 +699,7 @@ def graph_that_names_tensors_without_need():
     return Forge(tensors=[floats()], graph=graph, decoded=8).build()
 
 
-@case("H13", "E_GRAPH", 40)
+@case("H13", "E_SHAPE", 40)
 def shapes_that_do_not_fit():
     graph = [[["x", [None, 5]]], 1, ["linear"], [[0, Value(0), Value(1)]], Value(2)]
     weight = tensor("a", struct.pack("<8f", *range(8)), [2, 4], [0, 0, 1, 32])

@@ -31,7 +31,7 @@ def test_the_file_is_refused(case):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_same_from_memory_and_mapped(case):
+def test_the_same_from_memory_and_piece_by_piece(case):
     with pytest.raises(FormatError) as caught:
         load_bytes(case.path.read_bytes(), **options(case))
     assert caught.value.code == case.code

@@ -18,7 +18,7 @@ def all_forms(shape):
         try:
             found.append(MaskForm.of(number, shape))
         except FormatError as error:
-            assert error.code == "E_VERSION"
+            assert error.code in {"E_VERSION", "E_SHAPE"}
     return found
 
 
@@ -67,19 +67,19 @@ def test_a_tensor_as_a_matrix(shape, expected):
 
 
 @pytest.mark.parametrize(
-    ("form", "kept", "fillings"),
+    ("form", "kept", "fillings", "code"),
     [
-        (MaskForm(0), 13, 0),
-        (MaskForm(0), 3, 1),
-        (MaskForm(2), 13, 0),
-        (MaskForm(2), 1, 4),
-        (MaskForm(2), 0, 1),
-        (MaskForm(16), 1, 1),
-        (MaskForm(16), 1 << 60, 1 << 60),
+        (MaskForm(0), 13, 0, "E_SHAPE"),
+        (MaskForm(0), 3, 1, "E_COUNT"),
+        (MaskForm(2), 13, 0, "E_SHAPE"),
+        (MaskForm(2), 1, 4, "E_SHAPE"),
+        (MaskForm(2), 0, 1, "E_COUNT"),
+        (MaskForm(16), 1, 1, "E_SHAPE"),
+        (MaskForm(16), 1 << 60, 1 << 60, "E_SHAPE"),
     ],
 )
-def test_counts_that_lie(form, kept, fillings):
-    with pytest.raises(FormatError, match="E_COUNT"):
+def test_counts_that_lie(form, kept, fillings, code):
+    with pytest.raises(FormatError, match=code):
         form.streams((3, 4), kept, fillings)
 
 

@@ -242,9 +242,9 @@ def test_finite_and_nonzeros():
     ("shape", "fields", "code"),
     [
         ((3,), (4, 1), "E_VERSION"),
-        ((), (2, 1), "E_VERSION"),
-        ((1, 5), (2, 1), "E_VERSION"),
-        ((0, 5), (3, 1), "E_VERSION"),
+        ((), (2, 1), "E_SHAPE"),
+        ((1, 5), (2, 1), "E_SHAPE"),
+        ((0, 5), (3, 1), "E_SHAPE"),
         ((3,), (0, 0), "E_COUNT"),
         ((3,), (0, 1 << 20), "E_COUNT"),
         ((0,), (0, 2), "E_COUNT"),

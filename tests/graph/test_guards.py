@@ -113,5 +113,5 @@ def test_a_state_that_fits_only_the_checked_batch_does_not_crash_at_another():
     assert model(torch.zeros(1, 2, 3)) is None
     with pytest.raises(DataError, match=r"lstm: needs a state of the shape \(1, 100, 4\)"):
         model(torch.zeros(100, 2, 3))
-    with pytest.raises(FormatError, match="E_GRAPH"):
+    with pytest.raises(FormatError, match="E_SHAPE"):
         lstm_with_state(5, 100)

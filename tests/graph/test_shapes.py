@@ -48,7 +48,7 @@ HOSTILE = {
 def test_arguments_that_do_not_fit_are_refused_at_loading(parts):
     with pytest.raises(FormatError) as caught:
         load(*parts, None)
-    assert caught.value.code == "E_GRAPH"
+    assert caught.value.code == "E_SHAPE"
 
 
 def test_an_input_beyond_the_bound_is_refused():

@@ -194,7 +194,7 @@ class Reader:
     def module(self, graph: Graph, tensors: Mapping[str, Tensor]) -> nn.Module:
         """The model that computes `graph` with these tensors, by name; further names are added.
 
-        Raises: FormatError E_GRAPH for a graph that cannot run with tensors of these shapes.
+        Raises: FormatError E_SHAPE for a graph that cannot run with tensors of these shapes.
         """
         try:
             return to_module(graph, {**tensors, **{alias: tensors[name] for alias, name in self.aliases.items()}})

@@ -52,25 +52,30 @@ class MaskForm:
 
     @classmethod
     def of(cls, number: int, shape: Shape) -> "MaskForm":
-        """The form of a number. Raises: FormatError (E_VERSION) for a number that no mask of this shape has."""
+        """The form of a number.
+
+        Raises: FormatError for a number that no mask has (E_VERSION), or none of this shape (E_SHAPE).
+        """
         form = cls(number % _WIDTH, bool(number & _BY_COLUMNS), bool(number & _LIVE))
         rows, columns = matrix(shape)
         flat = rows == 1 or columns == 1
-        if form.number != number or form.width > MAX_WIDTH or (form.live and (flat or not form.width)):
+        if form.number != number or form.width > MAX_WIDTH or (form.live and not form.width):
             raise FormatError("E_VERSION", "a form of mask that this version does not know", value=number)
-        if form.by_columns and flat:
-            raise FormatError("E_VERSION", "a mask of one row or column has no other order", value=number)
+        if flat and (form.by_columns or form.live):
+            raise FormatError(
+                "E_SHAPE", "a mask of one row or column has no other order and none is live", value=number
+            )
         return form
 
     def streams(self, shape: Shape, kept: int, fillings: int) -> tuple[Stream, ...]:
-        """What follows the fields. Raises: FormatError (E_COUNT) for counts that do not fit into the shape."""
+        """What follows the fields. Raises: FormatError for counts that do not fit into the shape (E_SHAPE) or the form (E_COUNT)."""
         rows, columns = matrix(shape)
+        if fillings and not (self.width and kept):
+            raise FormatError("E_COUNT", "fillings without a weight behind them, or in a bitmap", value=fillings)
+        if kept + fillings * ((1 << self.width) - 1) > rows * columns:
+            raise FormatError("E_SHAPE", f"more than the {rows * columns} weights there are", value=(kept, fillings))
         if not self.width:
-            if fillings or kept > rows * columns:
-                raise FormatError("E_COUNT", f"more than the {rows * columns} weights there are", value=kept)
             return (Stream(_bytes(rows * columns), 256),)
-        if kept + fillings * ((1 << self.width) - 1) > rows * columns or (fillings and not kept):
-            raise FormatError("E_COUNT", f"more than the {rows * columns} weights there are", value=(kept, fillings))
         index = Stream(kept + fillings, 1 << self.width)
         return (Stream(_bytes(rows), 256), Stream(_bytes(columns), 256), index) if self.live else (index,)
 

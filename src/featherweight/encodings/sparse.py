@@ -136,7 +136,7 @@ class Sparse(Encoding):
 
     @classmethod
     def layout(cls, shape: Shape, fields: Sequence[int]) -> Layout:
-        """See Encoding. Raises: FormatError (E_VERSION, E_COUNT)."""
+        """See Encoding. Raises: FormatError (E_VERSION, E_SHAPE)."""
         form, kept, fillings = fields
         return Layout(MaskForm.of(form, shape).streams(shape, kept, fillings), ((kept,),))
 

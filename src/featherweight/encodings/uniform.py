@@ -169,11 +169,13 @@ class Uniform(Encoding):
 
     @classmethod
     def layout(cls, shape: Shape, fields: Sequence[int]) -> Layout:
-        """See Encoding. Raises: FormatError (E_VERSION, E_COUNT)."""
+        """See Encoding. Raises: FormatError (E_VERSION, E_SHAPE, E_COUNT)."""
         form, alphabet = fields
         by_rows = form >= _BY_ROWS
-        if form > 1 + _BY_ROWS or (by_rows and (not shape or shape[0] < 2)):
+        if form > 1 + _BY_ROWS:
             raise FormatError("E_VERSION", "a form of levels that this version does not know", value=form)
+        if by_rows and (not shape or shape[0] < 2):
+            raise FormatError("E_SHAPE", "steps of rows for a tensor without two rows", value=shape)
         count = math.prod(shape)
         if not 1 <= alphabet <= (2 * MAX_LEVEL + 1 if count else 1):
             raise FormatError("E_COUNT", f"levels are at most {MAX_LEVEL} in size", value=alphabet)

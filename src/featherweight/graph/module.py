@@ -72,7 +72,7 @@ def to_module(graph: Graph, tensors: Mapping[str, Tensor]) -> GraphModule:
     tensors (tied weights) are kept; other names are passed over. Floating-point tensors become parameters unless the
     graph says that they are buffers; all others become buffers.
 
-    Raises: UsageError for a missing tensor, FormatError E_GRAPH for a graph that cannot run on these shapes.
+    Raises: UsageError for a missing tensor, FormatError E_SHAPE for a graph that cannot run on these shapes.
     """
     known = {**graph.constants, **tensors}
     missing = [name for name in graph.tensors if name not in known]

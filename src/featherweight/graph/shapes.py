@@ -26,7 +26,8 @@ def annotated(graph: Graph, tensors: Mapping[str, Tensor]) -> Graph:
 
     `tensors` holds at least `graph.tensors`; only their shapes and types are used.
 
-    Raises: FormatError E_GRAPH when a node cannot take its arguments or a value would have more than 2^31 elements.
+    Raises: FormatError when a node cannot take arguments of the shapes it gets (E_SHAPE), or a value would have more
+    than 2^31 elements (E_GRAPH).
     """
     metas = tuple(Meta.of(tensors[name]) for name in graph.tensors)
     try:
@@ -72,7 +73,7 @@ def _run(step: Step, values: Sequence[Any]) -> Any:
     except Exception as error:  # ATen answers wrong arguments with any of half a dozen types
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise FormatError(
-            "E_GRAPH", f"value {step.number}: {step.op.name} cannot take its arguments: {reason[0]}", section="graph"
+            "E_SHAPE", f"value {step.number}: {step.op.name} cannot take its arguments: {reason[0]}", section="graph"
         ) from error
 
 
