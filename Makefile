@@ -5,7 +5,11 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test test-slow check format docs bench
+SECONDS ?= 20
+SANITIZED := --log-level=WARNING -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFEATHERWEIGHT_SANITIZE=address,undefined \
+  -DFEATHERWEIGHT_PYTHON=OFF -DFEATHERWEIGHT_TESTS=ON -DFEATHERWEIGHT_FUZZ=ON -DFEATHERWEIGHT_WERROR=ON
+
+.PHONY: demo test test-slow native fuzz check format docs bench
 .NOTPARALLEL:
 
 demo: .venv/.demo         ## compress a real network on real data, open the result, print one table
@@ -16,6 +20,13 @@ test: .venv/.test         ## the default suite
 
 test-slow: .venv/.test    ## what takes long or needs the complete data sets
 	$(BIN)/python -m pytest -m slow
+
+native: .venv/.test       ## the native tests, under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(BIN)/cmake -S . -B build/sanitize $(SANITIZED) && $(BIN)/cmake --build build/sanitize --parallel 2
+	$(BIN)/ctest --test-dir build/sanitize --output-on-failure --no-tests=error
+
+fuzz: native              ## every native fuzz target for SECONDS; with CXX=clang++ libFuzzer drives them
+	cd build/sanitize/native/fuzz && for one in ./fuzz_*[a-z]; do $$one -max_total_time=$(SECONDS) || exit 1; done
 
 check: .venv/.dev         ## style, types, import contracts, docs
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache

@@ -8,9 +8,14 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "entropy/huffman.hpp"
+#include "entropy/tables.hpp"
 #include "featherweight/cpu.hpp"
 #include "featherweight/fault.hpp"
 
@@ -18,6 +23,31 @@ namespace nb = nanobind;
 namespace fw = featherweight;
 
 namespace {
+
+// ---- what every part needs ----
+
+template <class T>
+using Array = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;  // const T: read only arrays too
+using Symbols = nb::ndarray<nb::ro, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using WritableSymbols = nb::ndarray<nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// A wrong call from Python; what a stream says is never told this way.
+void require(bool holds, const char* what) {
+    if (!holds) throw std::invalid_argument(what);
+}
+
+// Calls with a null pointer of the type of the symbols, which must be uint8, uint16 or uint32.
+template <class Any, class Call>
+auto by_type(const Any& symbols, const Call& call) {
+    if (symbols.dtype() == nb::dtype<std::uint8_t>()) return call(static_cast<std::uint8_t*>(nullptr));
+    if (symbols.dtype() == nb::dtype<std::uint16_t>()) return call(static_cast<std::uint16_t*>(nullptr));
+    require(symbols.dtype() == nb::dtype<std::uint32_t>(), "symbols must be uint8, uint16 or uint32");
+    return call(static_cast<std::uint32_t*>(nullptr));
+}
+
+[[maybe_unused]] nb::tuple as_tuple(const fw::Fault& fault) {
+    return nb::make_tuple(static_cast<int>(fault.code), fault.offset, fault.value);
+}
 
 // ---- core: the processor ----
 
@@ -36,9 +66,91 @@ void bind_core(nb::module_& m) {
           "Chooses an instruction set; False, and nothing changes, for one that is not available here.");
 }
 
+// ---- entropy: tables ----
+
+void histogram(Symbols symbols, Array<std::int64_t> counts) {
+    const bool inside = by_type(symbols, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        const nb::gil_scoped_release released;
+        return fw::histogram(static_cast<const T*>(symbols.data()), symbols.size(), counts.data(), counts.size());
+    });
+    require(inside, "a symbol lies outside the alphabet");
+}
+
+void bind_tables(nb::module_& m) {
+    m.def("histogram", &histogram, nb::arg("symbols").noconvert(), nb::arg("counts").noconvert(),
+          "Adds to counts[s] how often s occurs among the symbols.");
+}
+
+// ---- entropy: huffman ----
+
+struct HuffmanLookup {
+    std::unique_ptr<fw::huffman::Lookup> lookup;
+
+    HuffmanLookup(Array<const std::uint32_t> symbols, Array<const std::uint8_t> lengths, bool three) {
+        require(symbols.size() == lengths.size(), "as many symbols as lengths");
+        lookup = fw::huffman::make_lookup(symbols.data(), lengths.data(), symbols.size(), three);
+        require(lookup != nullptr, "the lengths must ascend and form a full code");
+    }
+};
+
+void huffman_decode(Array<const std::uint8_t> data, Array<const std::uint64_t> starts, const HuffmanLookup& lookup,
+                    std::size_t block, WritableSymbols out, Array<std::uint64_t> ends, unsigned threads) {
+    require(block > 0 && starts.size() == (out.size() + block - 1) / block, "one start for each block");
+    require(ends.size() == starts.size(), "one end for each block");
+    require(!lookup.lookup->has_three || out.itemsize() == 1, "three symbols at a time are bytes");
+    const fw::huffman::Blocks blocks = {data.data(), data.size(), starts.data(), ends.data(),
+                                        block,       out.size(),  starts.size()};
+    by_type(out, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        const nb::gil_scoped_release released;
+        fw::huffman::decode(blocks, *lookup.lookup, static_cast<T*>(out.data()), threads);
+    });
+}
+
+void huffman_sizes(Symbols symbols, Array<const std::uint8_t> lengths, std::size_t block, Array<std::uint64_t> sizes) {
+    require(block > 0 && sizes.size() == (symbols.size() + block - 1) / block, "one size for each block");
+    by_type(symbols, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        const nb::gil_scoped_release released;
+        fw::huffman::sizes(static_cast<const T*>(symbols.data()), symbols.size(), lengths.data(), lengths.size(), block,
+                           sizes.data());
+    });
+}
+
+std::uint64_t huffman_encode(Symbols symbols, Array<const std::uint16_t> codes, Array<const std::uint8_t> lengths,
+                             unsigned first, Array<std::uint8_t> out) {
+    require(codes.size() == lengths.size(), "as many codes as lengths");
+    require(first < 8, "the first bit lies in the first byte");
+    const std::uint64_t end = by_type(symbols, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        const nb::gil_scoped_release released;
+        return fw::huffman::encode(static_cast<const T*>(symbols.data()), symbols.size(), codes.data(), lengths.data(),
+                                   codes.size(), first, out.data(), out.size());
+    });
+    require(end > 0 || symbols.size() == 0, "the codes do not fit");
+    return end;
+}
+
+void bind_huffman(nb::module_& m) {
+    nb::class_<HuffmanLookup>(m, "HuffmanLookup", "What every 12 bits of a stream begin with.")
+        .def(nb::init<Array<const std::uint32_t>, Array<const std::uint8_t>, bool>(), nb::arg("symbols").noconvert(),
+             nb::arg("lengths").noconvert(), nb::arg("three"));
+    m.def("huffman_decode", &huffman_decode, nb::arg("data").noconvert(), nb::arg("starts").noconvert(),
+          nb::arg("lookup"), nb::arg("block"), nb::arg("out").noconvert(), nb::arg("ends").noconvert(),
+          nb::arg("threads"), "Decodes blocks of `block` symbols that begin at the bits `starts`.");
+    m.def("huffman_sizes", &huffman_sizes, nb::arg("symbols").noconvert(), nb::arg("lengths").noconvert(),
+          nb::arg("block"), nb::arg("sizes").noconvert(), "The bits that the codes of each block take.");
+    m.def("huffman_encode", &huffman_encode, nb::arg("symbols").noconvert(), nb::arg("codes").noconvert(),
+          nb::arg("lengths").noconvert(), nb::arg("first"), nb::arg("out").noconvert(),
+          "Writes codes from bit `first` of `out` on; gives the bit behind the last one.");
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
     m.doc() = "The native floor of featherweight; reached through featherweight.core.native alone.";
     bind_core(m);
+    bind_tables(m);
+    bind_huffman(m);
 }

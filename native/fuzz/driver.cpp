@@ -1,21 +1,25 @@
 // Stands in for libFuzzer where the compiler has none: random changes of what a corpus and chance bring, without
 // knowledge of the code. Understands -max_total_time=S -seed=N -max_len=N, and names of files or folders as corpus.
-// A crash is the sanitizer's or the kernel's to tell; the input that was running lies in <program>.last then.
+// A crash is the sanitizer's to tell; the input that was running then lies in crash-<seed>-<run> of the current folder.
 
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../tests/check.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+#if defined(__SANITIZE_ADDRESS__)
+extern "C" void __sanitizer_set_death_callback(void (*callback)());
+#endif
 
 namespace {
 
@@ -76,37 +80,44 @@ void mutate(Input& input, const Options& options, check::Random& random) {
     if (input.size() > options.max_len) input.resize(options.max_len);
 }
 
-void remember(const std::string& path, const Input& input) {
-    std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(input.data()),
-                                                static_cast<std::streamsize>(input.size()));
+// What is running: for the moment of death.
+Input running;
+unsigned long long running_seed, runs;
+
+void tell() {
+    const std::string path = "crash-" + std::to_string(running_seed) + "-" + std::to_string(runs);
+    std::ofstream(path, std::ios::binary)
+        .write(reinterpret_cast<const char*>(running.data()), static_cast<std::streamsize>(running.size()));
+    std::fprintf(stderr, "the input is in %s\n", path.c_str());
+}
+
+void run(Input input) {
+    running = std::move(input);
+    ++runs;
+    LLVMFuzzerTestOneInput(running.data(), running.size());
 }
 
 }  // namespace
 
 int main(int count, char** words) {
     const Options options = parse(count, words);
-    const std::string last = std::string(words[0]) + ".last";
     const auto start = std::chrono::steady_clock::now();
     check::Random random(options.seed);
-    std::uint64_t runs = 0;
-    for (const Input& input : options.corpus) {
-        remember(last, input);
-        LLVMFuzzerTestOneInput(input.data(), input.size());
-        ++runs;
-    }
+    running_seed = options.seed;
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_set_death_callback(tell);
+#endif
+    std::signal(SIGABRT, [](int) { tell(); });
+    for (const Input& input : options.corpus) run(input);
     double seconds = 0;
     while (seconds < options.seconds) {
-        // the state of the generator, not the input, is kept beside: writing a file for each input would be most of the time
-        const check::Random before = random;
-        for (int i = 0; i < 256; ++i, ++runs) {
+        for (int i = 0; i < 64; ++i) {
             Input input = options.corpus[random.below(options.corpus.size())];
             mutate(input, options, random);
-            LLVMFuzzerTestOneInput(input.data(), input.size());
+            run(std::move(input));
         }
-        (void)before;
         seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     }
-    std::filesystem::remove(last);
-    std::printf("%s: %llu inputs in %.1f s, no fault\n", words[0], static_cast<unsigned long long>(runs), seconds);
+    std::printf("%s: %llu inputs in %.1f s, no fault\n", words[0], runs, seconds);
     return 0;
 }

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featherweight.entropy import huffman
+from featherweight.core.native import native
+from featherweight.entropy import _huffman_native, _huffman_reference, huffman
 from featherweight.entropy._bits import BitReader
 from featherweight.entropy._code_table import codes, read_table
 from featherweight.entropy.base import Stream, Work
@@ -17,6 +18,16 @@ STREAMS = (
     .flatmap(lambda a: st.tuples(st.just(a), st.lists(st.integers(0, a - 1), min_size=2, max_size=200)))
     .filter(lambda case: len(set(case[1])) > 1)
 )
+
+
+@pytest.fixture(scope="module", autouse=True, params=["reference", "native"])
+def way(request):
+    """Every test of this file runs by the reference and by the native way: the same bytes, the same errors."""
+    if request.param == "native" and native is None:
+        pytest.skip("native/ is not built or is switched off")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(huffman, "_WAY", _huffman_native if request.param == "native" else _huffman_reference)
+        yield request.param
 
 
 def geometric(count, share=0.2, alphabet=256, seed=0):
@@ -65,17 +76,6 @@ def test_blocks(count):
     data = HUFFMAN.to_bits(symbols, Stream(len(symbols), 256))
     assert HUFFMAN.size(symbols, Stream(len(symbols), 256)) == len(data)
     assert np.array_equal(HUFFMAN.from_bits(data, Stream(count, 256)), symbols)
-
-
-def test_both_ways_to_decode_give_the_same(monkeypatch):
-    symbols = geometric(5 * BLOCK + 9, 0.01, 1000)
-    data = HUFFMAN.to_bits(symbols, Stream(len(symbols), 1000))
-    in_sequence = HUFFMAN.from_bits(data, Stream(len(symbols), 1000))
-    monkeypatch.setattr(huffman, "_FEW_LANES", 1)
-    monkeypatch.setattr(huffman, "_LANES", 2)
-    in_lock_step = HUFFMAN.from_bits(data, Stream(len(symbols), 1000))
-    assert np.array_equal(in_sequence, symbols)
-    assert np.array_equal(in_lock_step, symbols)
 
 
 def test_longest_codes():

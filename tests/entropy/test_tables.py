@@ -120,3 +120,14 @@ def test_streams_that_cannot_be_coded():
     ):
         with pytest.raises(EncodingError):
             tables.check_stream(symbols, Stream(2, alphabet))
+
+
+@pytest.mark.parametrize(("dtype", "alphabet"), [(np.uint8, 2), (np.uint8, 256), (np.uint8, 300), (np.uint16, 5000)])
+@pytest.mark.parametrize("count", [0, 1, 7, 5000])
+def test_histograms_by_both_ways(monkeypatch, dtype, alphabet, count):
+    symbols = np.random.default_rng(0).integers(0, min(alphabet, 256), count).astype(dtype)
+    found = tables.histogram(symbols, alphabet)
+    monkeypatch.setattr(tables, "native", None)
+    assert found.tolist() == tables.histogram(symbols, alphabet).tolist()
+    assert found.shape == (alphabet,)
+    assert int(found.sum()) == count

@@ -27,6 +27,7 @@ from featherweight.entropy.tables import Lengths
 from featherweight.errors import FormatError
 
 MAX_LENGTH = 15
+BLOCK = 1 << 14  # symbols of a stream that decode together
 
 _FULL = 1 << MAX_LENGTH
 _RICE_BITS, _FIRST_BITS, _MAX_DIFFERENCE, _MAX_RUN_BITS = 2, 4, 2 * MAX_LENGTH, 20

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from featherweight.core.native import native
 from featherweight.entropy.base import ALONE, Stream, Symbols, Work
 from featherweight.errors import EncodingError, FormatError
 
@@ -56,8 +57,17 @@ def histogram(symbols: Symbols, alphabet: int, work: Work = ALONE) -> Counts:
     counts = np.zeros(alphabet, np.int64)
     for start in range(0, len(symbols), 1 << 20):  # bincount makes an int64 copy of what it is given
         work.check()
-        counts += np.bincount(symbols[start : start + (1 << 20)], minlength=alphabet)
+        part = symbols[start : start + (1 << 20)]
+        if native is None:
+            counts += np.bincount(part, minlength=alphabet)
+        else:
+            native.histogram(native_symbols(part), counts)
     return counts
+
+
+def native_symbols(symbols: Symbols) -> Symbols:
+    """The same symbols as native code takes them: one behind the other, of at most 4 bytes (an alphabet has 2^20)."""
+    return np.ascontiguousarray(symbols if symbols.itemsize <= 4 else symbols.astype(np.uint32))
 
 
 def entropy_bits(counts: Counts) -> float:
