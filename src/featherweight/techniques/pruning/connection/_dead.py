@@ -12,8 +12,8 @@ from featherweight.core.context import Context
 from featherweight.encodings.dense import Dense
 from featherweight.errors import TraceError
 from featherweight.graph.trace import trace
+from featherweight.techniques._units import Reader, Units, units_of
 from featherweight.techniques.pruning.connection._pruner import Pruner
-from featherweight.techniques.pruning.connection._units import Reader, Units, units_of
 from featherweight.training.constraints import constraints_of
 
 

@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional
 
 from featherweight.graph.trace import trace
-from featherweight.techniques.pruning.connection._units import units_of
+from featherweight.techniques._units import units_of
 
 IMAGES = torch.randn(2, 1, 8, 8)
 
