@@ -7,16 +7,16 @@ from featherweight.container.limits import Deadline, Limits
 from featherweight.errors import FormatError, UsageError
 
 
-def test_the_default_budget_is_half_the_free_memory_and_at_most_16_gib(monkeypatch):
-    monkeypatch.setattr(limits, "_free_memory", lambda: 10 * 2**30)
+def test_the_default_budget_is_half_thefree_memory_and_at_most_16_gib(monkeypatch):
+    monkeypatch.setattr(limits, "free_memory", lambda: 10 * 2**30)
     assert Limits().budget() == 5 * 2**30
-    monkeypatch.setattr(limits, "_free_memory", lambda: 2**40)
+    monkeypatch.setattr(limits, "free_memory", lambda: 2**40)
     assert Limits().budget() == 16 * 2**30
     assert Limits(decoded_bytes=7).budget() == 7
 
 
-def test_free_memory_is_read_from_the_system():
-    assert 2**20 < limits._free_memory() < 2**50
+def testfree_memory_is_read_from_the_system():
+    assert 2**20 < limits.free_memory() < 2**50
 
 
 @pytest.mark.parametrize("name", ["header_bytes", "tensors", "rank", "dimension", "elements", "decoded_bytes", "depth"])

@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from featherweight.cli import jobs
-from featherweight.cli.options import AllowEnvChange, Debug, Device, Json, Seed, recipe_names, task_names
+from featherweight.cli.options import AllowEnvChange, Debug, Device, Json, Seed, Threads, recipe_names, task_names
 
 Task = Annotated[
     str,
     typer.Argument(
         metavar="TASK",
-        help="file.py:callable that gives a Task, or a .safetensors checkpoint.",
+        help="file.py:callable that gives a Task; or a checkpoint: .safetensors, index of shards, or their directory.",
         autocompletion=task_names,
         show_default=False,
     ),
@@ -59,6 +59,7 @@ def compress(
     device: Device = "cpu",
     max_drop: MaxDrop = None,
     extras: Extras = True,
+    threads: Threads = 0,
     dry_run: DryRun = False,
     allow_env_change: AllowEnvChange = False,
     json: Json = False,
@@ -66,10 +67,12 @@ def compress(
 ) -> None:
     """Compresses a trained network by a recipe and writes one file that runs.
 
+    A checkpoint may be larger than memory if the recipe works tensor by tensor, as weights_only does.
+
     Example: featherweight compress examples/lenet5.py:task --recipe deep_compression -o lenet5.fwt
     """
     job = jobs.Job(task=task, recipe=recipe, output=output, seed=seed, device=device, max_drop=max_drop, extras=extras)
     if dry_run:
         jobs.plan(job, json=json)
     else:
-        jobs.start(job, run_dir, json=json, allow_env_change=allow_env_change)
+        jobs.start(job, jobs.Place(run_dir, allow_env_change, threads), json=json)

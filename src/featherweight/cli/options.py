@@ -48,6 +48,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of every random choice.")]
 Device = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
+Threads = Annotated[
+    int, typer.Option("--threads", min=0, max=1024, help="Tensors worked on at a time; 0: one for each core.")
+]
 AllowEnvChange = Annotated[
     bool,
     typer.Option(

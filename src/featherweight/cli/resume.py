@@ -6,14 +6,20 @@ from typing import Annotated
 import typer
 
 from featherweight.cli import jobs
-from featherweight.cli.options import AllowEnvChange, Debug, Json
+from featherweight.cli.options import AllowEnvChange, Debug, Json, Threads
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUNDIR", help="The run directory of `compress`.", show_default=False)]
 
 
-def resume(run_dir: RunDir, allow_env_change: AllowEnvChange = False, json: Json = False, debug: Debug = False) -> None:
+def resume(
+    run_dir: RunDir,
+    threads: Threads = 0,
+    allow_env_change: AllowEnvChange = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
     """Goes on with an interrupted run, as if it had never stopped, and writes the file that was asked for.
 
     Example: featherweight resume runs/lenet5-deep_compression-001
     """
-    jobs.resume(run_dir, json=json, allow_env_change=allow_env_change)
+    jobs.resume(jobs.Place(run_dir, allow_env_change, threads), json=json)

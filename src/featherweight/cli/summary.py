@@ -12,10 +12,9 @@ from featherweight.report.text import bytes_text, count_text, ratio
 if TYPE_CHECKING:
     from featherweight.container.report import FileReport
     from featherweight.core.task import Task
-    from featherweight.recipes.ledger import Entry
+    from featherweight.recipes.ledger import Entry, Ledger
     from featherweight.recipes.plan import PlannedStep
     from featherweight.recipes.recipe import Recipe
-    from featherweight.recipes.result import Result
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Done:
-    """What a run did."""
+    """What a run did: `totals` is the summary of the compressed network's profile."""
 
     output: Path
     directory: Path
     seed: int
-    result: "Result"
+    recipe: "Recipe"
+    ledger: "Ledger"
+    totals: dict[str, Any]
     file: "FileReport"
 
 
@@ -81,8 +82,8 @@ def _allowed(max_drop: float | None) -> str:
 
 def done(made: Done, *, json: bool) -> None:
     """Prints what came out, as text or as one JSON document."""
-    entries, size = list(made.result.ledger), made.file.total_bytes
-    dense = made.result.profile.summary()["dense_bytes"]
+    entries, size = list(made.ledger), made.file.total_bytes
+    dense = made.totals["dense_bytes"]
     if json:
         document(
             {
@@ -94,9 +95,9 @@ def done(made: Done, *, json: bool) -> None:
                 "score_after": entries[-1].score_after if entries else None,
                 "run_dir": str(made.directory),
                 "seed": made.seed,
-                "recipe": made.result.recipe.to_dict(),
-                "profile": made.result.profile.summary(),
-                "ledger": made.result.ledger.to_list(),
+                "recipe": made.recipe.to_dict(),
+                "profile": made.totals,
+                "ledger": made.ledger.to_list(),
             }
         )
         return

@@ -79,7 +79,7 @@ class Limits:
         """Decoded bytes that a file may have, now."""
         if self.decoded_bytes is not None:
             return self.decoded_bytes
-        return min(16 * 2**30, _free_memory() // 2)
+        return min(16 * 2**30, free_memory() // 2)
 
 
 class Deadline:
@@ -101,7 +101,7 @@ class Deadline:
             )
 
 
-def _free_memory() -> int:
+def free_memory() -> int:
     """Bytes that can be taken without swapping; 16 GiB where the system does not say."""
     try:
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():

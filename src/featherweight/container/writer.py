@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Protocol, runtime_checkable
 
 from featherweight.container import header as headers
 from featherweight.container import layout
@@ -20,6 +20,17 @@ from featherweight.errors import FormatError, UsageError
 
 Body = Callable[[], bytes]
 """Gives the bytes of one section when they are wanted."""
+
+
+
+@runtime_checkable
+class InPieces(Protocol):
+    """A body that can be had a piece at a time, so that a large section never lies in memory as a whole."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes of the section, in order."""
+        ...
+
 
 _IN_MEMORY = 16 * 2**20  # coded sections up to this size wait in memory, beyond it in an unnamed file
 
@@ -77,12 +88,14 @@ def _pieces(contents: Contents, header: bytes, sections: tuple[Section, ...]) ->
 
 def _bodies(sections: Sequence[Section], bodies: Sequence[Body]) -> Iterator[bytes]:
     for section, body in zip(sections, bodies, strict=True):
-        data = body()
-        if len(data) != section.length:
-            raise UsageError(f"a section of {section.length} bytes", where=section.name, value=len(data))
         yield bytes(section.padding)
-        yield data
-        yield layout.checksum(section, data).to_bytes(CHECKSUM_BYTES, "little")
+        checksum, length = layout.checksum(section, b""), 0
+        for piece in body.pieces() if isinstance(body, InPieces) else (body(),):
+            checksum, length = zlib.crc32(piece, checksum), length + len(piece)
+            yield piece
+        if length != section.length:
+            raise UsageError(f"a section of {section.length} bytes", where=section.name, value=length)
+        yield checksum.to_bytes(CHECKSUM_BYTES, "little")
 
 
 def _check_readable(header: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -23,14 +24,20 @@ def environment() -> dict[str, str | int]:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over names, types, shapes and bytes of all parameters and buffers, in hex."""
+    """SHA-256 over names, types, shapes and digests of all parameters and buffers, in hex."""
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    return combined((name, tensor, digest_of(tensor)) for name, tensor in tensors)
+
+
+def combined(tensors: Iterable[tuple[str, Tensor, str]]) -> str:
+    """The fingerprint of a model from names, tensors (their values are not looked at) and the digests of these."""
     digest = hashlib.sha256()
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(_bytes(tensor))
+    for name, tensor, inner in tensors:
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {inner}\n".encode())
     return digest.hexdigest()
 
 
-def _bytes(tensor: Tensor) -> memoryview:
+def digest_of(tensor: Tensor) -> str:
+    """SHA-256 of the values of a tensor as they lie in memory, row-major, in hex."""
     flat = tensor.detach().to("cpu").contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data
+    return hashlib.sha256(flat.view(torch.uint8).numpy().data).hexdigest()

@@ -55,7 +55,7 @@ def save(result: Result | nn.Module, path: str | Path, *, example: Any = None, e
     Raises: StorageError, TraceError, UsageError.
     """
     if isinstance(result, Result):
-        more = _extras(result) if extras else {}
+        more = extras_of(result.recipe, result.ledger, result.provenance) if extras else {}
         return pack.save(path, result.model, graph=result.graph, extras=more, coders=coders(result.recipe.coder))
     graph = None
     if example is not None:
@@ -68,11 +68,12 @@ def coders(name: str) -> Sequence[Coder]:
     return [coder(one) for one in dict.fromkeys((*ALWAYS, name))]
 
 
-def _extras(result: Result) -> dict[str, bytes]:
+def extras_of(recipe: Recipe, ledger: Ledger, provenance: Mapping[str, Any]) -> dict[str, bytes]:
+    """The extra sections of a file that tell how it was made."""
     return {
-        "recipe": _canonical(result.recipe.to_dict()),
-        "ledger": _canonical(result.ledger.for_file()),
-        "provenance": _canonical(dict(result.provenance)),
+        "recipe": _canonical(recipe.to_dict()),
+        "ledger": _canonical(ledger.for_file()),
+        "provenance": _canonical(dict(provenance)),
     }
 
 

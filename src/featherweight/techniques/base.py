@@ -42,6 +42,7 @@ class PerTensor(Technique):
     """
 
     working_bytes: ClassVar[int] = 24  # of memory for each weight of the tensor while it is encoded, at most
+    lossless: ClassVar[bool] = False  # whether every bit of every value is kept, NaN and infinity included
 
     @abstractmethod
     def needs_model(self) -> str | None:
