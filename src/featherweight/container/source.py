@@ -95,7 +95,7 @@ class FileSource(Source):
             except OSError as error:
                 raise _unreadable(self.name, error) from error
             if not piece:
-                raise _shorter(self.name, offset + done)
+                raise _shorter(self.name, os.fstat(self._descriptor).st_size)
             data[done : done + len(piece)] = piece
             done += len(piece)
         return memoryview(data)
