@@ -34,6 +34,8 @@ Row = dict[str, Any]
 
 NETWORKS = ("efficientnet-lite0", "resnet-20")
 QUALITIES = (-38, -28, -20)
+LARGEST = 0.95  # of nncodec's bytes, small tier
+FASTER = 20  # times nncodec's rate
 LARGE = 10_000  # weights from which the table of a static coder must not show
 TIMED = ("efficientnet-lite0", -28)
 
@@ -69,25 +71,20 @@ def same_integers(bench: Bench) -> Iterator[Row]:
 
 def _size_row(work: str, case: integers.Coded, size: int, exact: bool, tier: str) -> Row:
     theirs = case.peer["bytes"] if case.peer else None
-    ratio = round(size / theirs, 4) if theirs else None
-    target = 0.95 if tier == "small" else None
+    ratio = size / theirs if theirs else None
+    target = LARGEST if tier == "small" else None
     return {
         "work": work,
-        "value": ratio,
+        "value": None if ratio is None else round(ratio, 4),
         "unit": "bytes of our whole file / bytes of nncodec's",
         "target": target,
-        "met": _met(target, ratio is not None and ratio <= target and exact if target else None, ratio),
+        "met": None if target is None or ratio is None else ratio <= target and exact,
         **_named(case),
         "peer_value": theirs,
         "bytes": size,
         "read_back_exactly": exact,
         "coders": _names(tier),
     }
-
-
-def _met(target: float | None, reached: bool | None, value: float | None) -> bool | None:
-    """None where there is no target, or no peer to compare with."""
-    return None if target is None or value is None else bool(reached)
 
 
 def _named(case: integers.Coded) -> Row:
@@ -141,8 +138,8 @@ def _times_row(work: str, case: integers.Coded, ours: tuple[float, float], secon
         "work": work,
         "value": times,
         "unit": "times nncodec's rate, from bytes in memory to float32 tensors",
-        "target": 20,
-        "met": _met(20, times is not None and times >= 20, times),
+        "target": FASTER,
+        "met": None if times is None else times >= FASTER,
         **_named(case),
         "peer_value": round(theirs / 1e6, 2) if theirs else None,
         "million_values_a_second": round(whole / 1e6, 2),

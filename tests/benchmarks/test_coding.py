@@ -1,6 +1,7 @@
 """The parts of bench_coding.py that need neither data sets nor the peer."""
 
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,7 +16,15 @@ from featherweight.numerics import trellis
 pytest.importorskip("PIL")
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-NAMES = ("coding_peer", "coding_integers", "coding_streams", "coding_curve", "classic_tasks")
+NAMES = (
+    "bench_classic",
+    "bench_coding",
+    "classic_tasks",
+    "coding_curve",
+    "coding_integers",
+    "coding_peer",
+    "coding_streams",
+)
 
 
 @pytest.fixture
@@ -107,6 +116,23 @@ def test_parts_are_streams_of_the_weights_alone(bench, case):
     assert part.name == "weight"
     assert (part.coder.from_bits(part.data, part.stream) == part.symbols).all()
     assert 8 * len(part.data) > streaming.entropy(part.symbols) > 600
+
+
+def test_a_size_counts_only_beside_the_peer_and_when_the_integers_came_back(bench, case):
+    coding = bench("bench_coding")
+    alone = coding._size_row("integers", case, 95, True, "small")
+    assert (alone["value"], alone["met"], alone["bytes"]) == (None, None, 95)
+    assert "not there" in alone["peer"]
+    beside = replace(case, peer={"bytes": 100, "version": "0"})
+    rows = [
+        (95, True, "small", True),
+        (96, True, "small", False),
+        (90, False, "small", False),
+        (95, True, "fast", None),
+    ]
+    for size, exact, tier, met in rows:
+        row = coding._size_row("integers", beside, size, exact, tier)
+        assert (row["value"], row["met"]) == (size / 100, met)
 
 
 def test_entropy_of_what_is_drawn_evenly(bench):
