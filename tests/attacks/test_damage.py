@@ -78,7 +78,6 @@ def test_every_flipped_bit_of_larger_files_is_noticed(tmp_path):
     assert silent == []
 
 
-@pytest.mark.slow
 def test_every_cut_and_every_byte_lost_or_slipped_in_of_larger_files_is_noticed(tmp_path):
     silent, tried = [], 0
     for name, build in REFERENCES.items():

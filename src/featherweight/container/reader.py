@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from featherweight.container import header as headers
 from featherweight.container import layout, prefix
 from featherweight.container.limits import Deadline, Limits
-from featherweight.container.source import Bytes, Source, in_pieces
+from featherweight.container.source import PIECE_BYTES, Bytes, Source
 from featherweight.container.spec import CHECKSUM_BYTES, DIGEST_BYTES, PREFIX_BYTES, Section, TensorRecord
 from featherweight.encodings import payload
 from featherweight.encodings.base import Encoding
@@ -169,7 +169,7 @@ class Reader:
         """
         digest = hashlib.sha256(self._source.read(0, PREFIX_BYTES + self.prefix.header_length))
         for section in self.sections:
-            self._payload(section, digest)
+            self._scan(section, digest)
         if digest.digest() != self.digest:
             raise FormatError(
                 "E_DIGEST",
@@ -226,20 +226,32 @@ class Reader:
                 value=decoded,
             )
 
-    def _payload(self, section: Section, digest: "hashlib._Hash | None" = None) -> Bytes:
-        """The payload of a section, its padding and checksum checked; all of it goes into `digest`."""
+    def _payload(self, section: Section) -> Bytes:
+        """The payload of a section, its padding and checksum checked."""
         begin, check = section.start - section.padding, self._work(section).check
         check()
         data = memoryview(self._source.read(begin, section.end - begin, check))
-        if digest is not None:
-            for piece in in_pieces(data, check):
-                digest.update(piece)
-        if any(data[: section.padding]):
-            raise FormatError("E_PADDING", "padding that is not zero", section=section.name, offset=begin)
         body = data[section.padding : -CHECKSUM_BYTES]
-        if layout.checksum(section, body, check) != int.from_bytes(data[-CHECKSUM_BYTES:], "little"):
-            raise FormatError("E_CHECKSUM", "the section is damaged", section=section.name, offset=section.start)
+        found = layout.checksum(section, body, check)
+        _compare(section, data[: section.padding], found, data[-CHECKSUM_BYTES:])
         return body
+
+    def _scan(self, section: Section, digest: "hashlib._Hash") -> None:
+        """Checks padding and checksum of a section and puts all of it into `digest`, a piece in memory at a time."""
+
+        def read(start: int, end: int) -> Iterator[Bytes]:
+            for at in range(start, end, PIECE_BYTES):
+                self._deadline.check(section.name, section.start)
+                piece = self._source.read(at, min(end - at, PIECE_BYTES))
+                digest.update(piece)
+                yield piece
+
+        behind = section.start + section.length
+        padding = b"".join(read(section.start - section.padding, section.start))
+        found = layout.checksum(section, b"")
+        for piece in read(section.start, behind):
+            found = zlib.crc32(piece, found)
+        _compare(section, padding, found, b"".join(read(behind, section.end)))
 
     def _decoded(self, section: Section, data: Bytes) -> Encoding:
         record = self.header.tensors[section.index]
@@ -271,3 +283,12 @@ class Reader:
             what = "the graph names its tensors without need"
         if what:
             raise FormatError("E_GRAPH", what, section="graph", offset=PREFIX_BYTES, value=value)
+
+
+def _compare(section: Section, padding: Bytes, checksum: int, stored: Bytes) -> None:
+    """Raises: FormatError for padding that is not zero or a checksum that is not the stored one."""
+    if any(padding):
+        begin = section.start - section.padding
+        raise FormatError("E_PADDING", "padding that is not zero", section=section.name, offset=begin)
+    if checksum != int.from_bytes(stored, "little"):
+        raise FormatError("E_CHECKSUM", "the section is damaged", section=section.name, offset=section.start)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+
 from featherweight.errors import FormatError, StorageError
 
 Bytes = bytes | memoryview
@@ -87,7 +89,7 @@ class FileSource(Source):
 
     def read(self, offset: int, length: int, check: Check = never) -> Bytes:
         """See Source.read."""
-        data, done = bytearray(length), 0
+        data, done = np.empty(length, np.uint8).data, 0  # bytearray() would write zeros all over it first
         while done < length:
             check()
             try:
@@ -98,7 +100,7 @@ class FileSource(Source):
                 raise _shorter(self.name, os.fstat(self._descriptor).st_size)
             data[done : done + len(piece)] = piece
             done += len(piece)
-        return memoryview(data)
+        return data
 
     def close(self) -> None:
         """See Source.close."""
