@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "entropy/huffman.hpp"
+#include "entropy/rans.hpp"
 #include "entropy/tables.hpp"
 #include "featherweight/cpu.hpp"
 #include "featherweight/fault.hpp"
@@ -146,6 +147,70 @@ void bind_huffman(nb::module_& m) {
           "Writes codes from bit `first` of `out` on; gives the bit behind the last one.");
 }
 
+// ---- entropy: rans ----
+
+nb::object rans_encode(Symbols symbols) {
+    std::vector<std::uint8_t> coded;
+    const bool differ = by_type(symbols, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        const nb::gil_scoped_release released;
+        return fw::rans::encode(static_cast<const T*>(symbols.data()), symbols.size(), coded);
+    });
+    if (!differ) return nb::none();
+    return nb::bytes(coded.data(), coded.size());
+}
+
+class RansDecoder {
+  public:
+    explicit RansDecoder(Array<const std::uint8_t> data) : data_(std::move(data)) {}
+
+    nb::tuple open(std::uint64_t count, std::uint64_t alphabet) {
+        count_ = count;
+        const fw::Fault fault = decoder_.open(data_.data(), data_.size(), count, alphabet);
+        ready_ = !fault;
+        return as_tuple(fault);
+    }
+
+    bool done() const {
+        require(ready_, "open comes first");
+        return decoder_.done();
+    }
+
+    nb::tuple decode(WritableSymbols out, std::uint64_t most, unsigned threads) {
+        require(ready_ && out.size() == count_, "room for the symbols of the stream that was opened");
+        return as_tuple(by_type(out, [&](auto* type) {
+            using T = std::remove_pointer_t<decltype(type)>;
+            const nb::gil_scoped_release released;
+            return decoder_.decode(most, threads, static_cast<T*>(out.data()));
+        }));
+    }
+
+    nb::tuple finish(Symbols symbols) const {
+        require(ready_ && symbols.size() == count_, "the symbols of the stream that was opened");
+        return as_tuple(by_type(symbols, [&](auto* type) {
+            using T = std::remove_pointer_t<decltype(type)>;
+            const nb::gil_scoped_release released;
+            return decoder_.finish(static_cast<const T*>(symbols.data()));
+        }));
+    }
+
+  private:
+    Array<const std::uint8_t> data_;  // the decoder reads it
+    fw::rans::Decoder decoder_;
+    std::uint64_t count_ = 0;
+    bool ready_ = false;
+};
+
+void bind_rans(nb::module_& m) {
+    m.def("rans_encode", &rans_encode, nb::arg("symbols").noconvert(), "The coded stream; None if no two symbols differ.");
+    nb::class_<RansDecoder>(m, "RansDecoder", "A coded stream on its way.")
+        .def(nb::init<Array<const std::uint8_t>>(), nb::arg("data").noconvert())
+        .def("open", &RansDecoder::open, nb::arg("count"), nb::arg("alphabet"))
+        .def_prop_ro("done", &RansDecoder::done)
+        .def("decode", &RansDecoder::decode, nb::arg("symbols").noconvert(), nb::arg("most"), nb::arg("threads"))
+        .def("finish", &RansDecoder::finish, nb::arg("symbols").noconvert());
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -153,4 +218,5 @@ NB_MODULE(_native, m) {
     bind_core(m);
     bind_tables(m);
     bind_huffman(m);
+    bind_rans(m);
 }
