@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "entropy/context_range.hpp"
 #include "entropy/huffman.hpp"
 #include "entropy/rans.hpp"
 #include "entropy/tables.hpp"
@@ -147,6 +148,52 @@ void bind_huffman(nb::module_& m) {
           "Writes codes from bit `first` of `out` on; gives the bit behind the last one.");
 }
 
+// ---- entropy: context_range ----
+
+using ContextSize = std::uint64_t;
+
+fw::context_range::Geometry context_geometry(int kind, ContextSize alphabet, ContextSize columns, std::uint32_t kernel,
+                                             std::uint32_t width, ContextSize trellis, bool flat, ContextSize mean) {
+    using fw::context_range::Kind;
+    const bool sizes = columns >= 1 && columns <= ContextSize{1} << 32 && kernel >= 1 && kernel <= columns && width >= 1 &&
+                       width <= kernel;
+    const bool kinds = kind >= 0 && kind <= 2 && alphabet >= 2 && alphabet <= ContextSize{1} << 32;
+    require(sizes && kinds && mean >= 1 && mean <= ContextSize{1} << 40, "no such geometry");
+    return {static_cast<Kind>(kind), alphabet, columns, kernel, width, trellis, flat, mean};
+}
+
+nb::bytes context_encode(Symbols symbols, int kind, ContextSize alphabet, ContextSize columns, std::uint32_t kernel,
+                         std::uint32_t width, ContextSize trellis, bool flat, ContextSize mean) {
+    const auto geometry = context_geometry(kind, alphabet, columns, kernel, width, trellis, flat, mean);
+    std::vector<std::uint8_t> out;
+    by_type(symbols, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        nb::gil_scoped_release released;
+        fw::context_range::encode(static_cast<const T*>(symbols.data()), symbols.size(), geometry, out);
+    });
+    return nb::bytes(out.data(), out.size());
+}
+
+nb::tuple context_decode(Array<const std::uint8_t> data, WritableSymbols out, int kind, ContextSize alphabet,
+                         ContextSize columns, std::uint32_t kernel, std::uint32_t width, ContextSize trellis, bool flat,
+                         ContextSize mean) {
+    const auto geometry = context_geometry(kind, alphabet, columns, kernel, width, trellis, flat, mean);
+    return as_tuple(by_type(out, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        require(sizeof(T) >= 4 || alphabet <= ContextSize{1} << (8 * sizeof(T)), "the alphabet does not fit in this type");
+        nb::gil_scoped_release released;
+        return fw::context_range::decode(data.data(), data.size(), geometry, static_cast<T*>(out.data()), out.size());
+    }));
+}
+
+void bind_context_range(nb::module_& m) {
+    m.def("context_encode", &context_encode, nb::arg("symbols"), nb::arg("kind"), nb::arg("alphabet"), nb::arg("columns"),
+          nb::arg("kernel"), nb::arg("width"), nb::arg("trellis"), nb::arg("flat"), nb::arg("mean"), "One coded block.");
+    m.def("context_decode", &context_decode, nb::arg("data"), nb::arg("out"), nb::arg("kind"), nb::arg("alphabet"),
+          nb::arg("columns"), nb::arg("kernel"), nb::arg("width"), nb::arg("trellis"), nb::arg("flat"), nb::arg("mean"),
+          "Decodes one block into `out`; gives a fault.");
+}
+
 // ---- entropy: rans ----
 
 nb::object rans_encode(Symbols symbols) {
@@ -218,5 +265,6 @@ NB_MODULE(_native, m) {
     bind_core(m);
     bind_tables(m);
     bind_huffman(m);
+    bind_context_range(m);
     bind_rans(m);
 }

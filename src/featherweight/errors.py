@@ -102,6 +102,13 @@ class FormatError(FeatherweightError):
         place = f"{section or 'file'} at byte {offset}"
         super().__init__(f"{code}: {what}", where=place, value=value, fix=fix)
 
+    def moved(self, offset: int) -> "FormatError":
+        """The same error in bytes that begin `offset` bytes further on."""
+        what = self.what.removeprefix(f"{self.code}: ")
+        return FormatError(
+            self.code, what, section=self.section, offset=self.offset + offset, value=self.value, fix=self.fix
+        )
+
 
 class StorageError(FeatherweightError):
     """A file that cannot be read, written or locked: full disk, read-only place, lost permission.

@@ -7,6 +7,7 @@ from featherweight.encodings.attach import attach, encodings_of
 from featherweight.encodings.codebook import Codebook
 from featherweight.encodings.dense import Dense
 from featherweight.encodings.sparse import Sparse
+from featherweight.entropy.raw import Raw
 from featherweight.errors import EncodingError, FormatError
 from featherweight.training.constraints import constraints_of
 
@@ -29,7 +30,7 @@ def test_any_number_of_values(count):
 
 def test_one_value_costs_nothing_but_itself():
     encoding = Codebook(torch.zeros(1000, 100, dtype=torch.int64), torch.tensor([0.5]))
-    assert len(payload.encode(encoding).data) == 4
+    assert len(payload.encode(encoding, [Raw()]).data) == 4
     there_and_back(encoding)
 
 

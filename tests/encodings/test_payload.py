@@ -27,7 +27,7 @@ def nested():
 def test_a_spec_is_flat_and_depth_first():
     mask = torch.tensor([[True, False, True, True]])
     encoding = Sparse(mask, Codebook(torch.tensor([0, 1, 0]), torch.tensor([1.0, -1.0])))
-    written = payload.encode(encoding)
+    written = payload.encode(encoding, [Raw()])
     sparse, codebook, dense = written.spec[:6], written.spec[6:10], written.spec[10:]
     assert sparse == (1, 0, 3, 0, 0, 1)  # bitmap, three kept, no fillings; constant, one byte
     assert codebook == (2, 2, 1, 1)  # two values; raw, one byte

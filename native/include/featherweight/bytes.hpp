@@ -7,6 +7,7 @@
 #include <cstring>
 
 #if defined(_MSC_VER)
+#include <intrin.h>
 #include <stdlib.h>
 #endif
 
@@ -18,6 +19,17 @@ namespace {
     return _byteswap_uint64(value);
 #else
     return __builtin_bswap64(value);
+#endif
+}
+
+// How many zeros a number above 0 begins with.
+[[maybe_unused]] inline int leading_zeros(std::uint64_t number) {
+#if defined(_MSC_VER)
+    unsigned long place;
+    _BitScanReverse64(&place, number);
+    return 63 - static_cast<int>(place);
+#else
+    return __builtin_clzll(number);
 #endif
 }
 

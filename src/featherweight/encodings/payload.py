@@ -221,7 +221,7 @@ def _decoded(node: Node, data: memoryview, at: int, work: Work) -> tuple[Encodin
             coder = all_coders()[code]()
             streams.append(coder.from_bits(data[at : at + length], wanted, work))
         except FormatError as error:
-            raise _moved(error, at) from error
+            raise error.moved(at) from error
         at += length
     children = []
     for child in node.children:
@@ -230,9 +230,4 @@ def _decoded(node: Node, data: memoryview, at: int, work: Work) -> tuple[Encodin
     try:
         return node.kind.unpack(node.shape, Packed(node.fields, tuple(streams), tuple(children)), work), at
     except FormatError as error:
-        raise _moved(error, start) from error
-
-
-def _moved(error: FormatError, offset: int) -> FormatError:
-    what = error.what.removeprefix(f"{error.code}: ")
-    return FormatError(error.code, what, offset=error.offset + offset, value=error.value, fix=error.fix)
+        raise error.moved(start) from error

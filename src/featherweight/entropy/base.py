@@ -23,6 +23,7 @@ class Stream:
     alphabet: int  # symbols are 0..alphabet-1
     shape: tuple[int, ...] = ()  # of the tensor whose entries the symbols are, row-major; () for no such tensor
     signed: bool = False  # the symbols stand for integers: 0, -1, 1, -2, 2 ... in this order (zigzag)
+    trellis: int = 0  # symbols after which the state of dependent quantization starts anew; 0: not dependent
 
 
 def _never() -> None:
@@ -53,7 +54,8 @@ class Coder(ABC):
     def to_bits(self, symbols: Symbols, stream: Stream) -> bytes:
         """The coded stream, statistics included.
 
-        Raises: EncodingError for a symbol outside 0..alphabet-1, an alphabet outside 1..2^20, or another count
+        Raises: EncodingError for a symbol outside 0..alphabet-1, an alphabet that this coder does not take (all take
+        2..2^20, none more than 2^32), another count
         than announced, or a stream that this coder cannot hold (`size` raises it too).
         """
 

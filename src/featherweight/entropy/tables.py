@@ -16,15 +16,15 @@ Lengths = NDArray[np.uint8]
 """Length in bits of each symbol's code, shape (alphabet,); 0 for a symbol that does not occur."""
 
 
-def check_stream(symbols: Symbols, stream: Stream) -> None:
+def check_stream(symbols: Symbols, stream: Stream, most: int = MAX_ALPHABET) -> None:
     """Checks that a stream may be coded at all.
 
-    Raises: EncodingError for an alphabet outside 1..2^20, a shape that is not (stream.count,), a type that is no
+    Raises: EncodingError for an alphabet outside 1..most, a shape that is not (stream.count,), a type that is no
     unsigned integer, or a symbol outside the alphabet.
     """
     alphabet = stream.alphabet
-    if not 1 <= alphabet <= MAX_ALPHABET:
-        raise EncodingError(f"an alphabet has 1 to {MAX_ALPHABET} symbols", value=alphabet)
+    if not 1 <= alphabet <= most:
+        raise EncodingError(f"an alphabet has 1 to {most} symbols", value=alphabet)
     if symbols.shape != (stream.count,) or symbols.dtype.kind != "u":
         raise EncodingError(
             f"symbols must be a flat array of {stream.count} unsigned integers",
@@ -34,15 +34,15 @@ def check_stream(symbols: Symbols, stream: Stream) -> None:
         raise EncodingError(f"a symbol lies outside the alphabet of {alphabet}", value=int(symbols.max()))
 
 
-def check_request(stream: Stream) -> None:
+def check_request(stream: Stream, most: int = MAX_ALPHABET) -> None:
     """Checks what a reader asks of a decoder.
 
-    Raises: FormatError (E_COUNT) for a negative count or an alphabet outside 1..2^20.
+    Raises: FormatError (E_COUNT) for a negative count or an alphabet outside 1..most.
     """
-    if stream.count < 0 or not 1 <= stream.alphabet <= MAX_ALPHABET:
+    if stream.count < 0 or not 1 <= stream.alphabet <= most:
         raise FormatError(
             "E_COUNT",
-            f"a stream has 0 or more of 1 to {MAX_ALPHABET} symbols",
+            f"a stream has 0 or more of 1 to {most} symbols",
             value=(stream.count, stream.alphabet),
         )
 
