@@ -542,6 +542,21 @@ def number_type_narrower_than_stored():
 
 
 @case("H10", "E_VERSION", 47)
+def integers_turned():
+    return with_spec([2], [0, 262 + 16 + 512, 1, 2, 1, 2])  # int64 kept as int16
+
+
+@case("H10", "E_VERSION", 47)
+def turned_without_planes():
+    return with_spec([2], [0, 512, 1, 8])
+
+
+@case("H10", "E_VERSION", 47)
+def turned_twice():
+    return with_spec([2], [0, 16 + 1024, 1, 2, 1, 2, 1, 2, 1, 2])
+
+
+@case("H10", "E_VERSION", 47)
 def unknown_form_of_mask():
     return with_spec([2], [1, 31, 1, 0, 1, 1, 0, 0, 1, 4])
 

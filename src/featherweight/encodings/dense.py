@@ -1,11 +1,14 @@
 """Dense: every weight on its own, in a number type that may be narrower than the one it is used in.
 
-In the file: one field, `stored + 16 * planes + 32 * values`, with the numbers of `_TYPES` for the type in the file and
-the type in use. Then the values in row-major order, little-endian, as symbols of an alphabet of 256: one stream of all
-bytes (planes = 0), or one stream for each byte of a value, lowest first (planes = 1; the highest byte holds sign and
-exponent and codes well alone). Booleans are one stream of symbols of an alphabet of 2, planes = 0. Integers are stored
-in the first of uint8, int8, int16, int32, int64 that holds them all and lies within the range of the type in use. A NaN
-that is stored in a narrower type than the one in use has the bits of `_NAN`.
+In the file: one field, `stored + 16 * planes + 32 * values + 512 * turned`, with the numbers of `_TYPES` for the type
+in the file and the type in use. Then the values in row-major order, little-endian, as symbols of an alphabet of 256:
+one stream of all bytes (planes = 0), or one stream for each byte of a value, lowest first (planes = 1; the highest byte
+holds sign and exponent and codes well alone). turned = 1, for floating types with planes, turns each value one bit to
+the left first, so that the sign goes from the highest place to the lowest: the highest byte is then the exponent of a
+float32 or bfloat16 and nothing else, and the other bytes, mantissa and sign, hold next to nothing that can be coded.
+Booleans are one stream of symbols of an alphabet of 2, planes = 0. Integers are stored in the first of uint8, int8,
+int16, int32, int64 that holds them all and lies within the range of the type in use. A NaN that is stored in a narrower
+type than the one in use has the bits of `_NAN`.
 """
 
 import math
@@ -46,8 +49,11 @@ _NAN = {
     torch.float8_e5m2: 0x7F,
 }
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
-_PLANES, _VALUES = 16, 32
+_PLANES, _VALUES, _TURNED = 16, 32, 512
 _CHUNK = 1 << 20  # values read at a time
+_CACHED = 1 << 16  # values taken apart and put together at a time: they stay in the cache
+_SMALL = 1 << 12  # fewer values do not repay turning them
+_LARGE = 1 << 16  # so many values are not smaller with all bytes in one stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,42 +146,49 @@ class Dense(Encoding):
         return True
 
     def forms(self) -> Sequence[int]:
-        """All bytes in one stream, or one stream for each byte of a value."""
+        """All bytes in one stream, one stream for each byte of a value, or the same with the sign at the end."""
         stored = self._narrowest()
         whole = _TYPES.index(stored) + _VALUES * _TYPES.index(self.dtype)
-        return (whole,) if stored.itemsize == 1 else (whole, whole + _PLANES)
+        if stored.itemsize == 1:
+            return (whole,)
+        found = [whole] if self.values.numel() < _LARGE else []
+        if stored.is_floating_point and self.values.numel() >= _SMALL:
+            found.append(whole + _PLANES + _TURNED)
+        return (*found, whole + _PLANES)
 
     def pack(self, form: int | None = None) -> Packed:
         """See Encoding. Raises: EncodingError also for a value that is too large for the stored type."""
         kind = self.forms()[0] if form is None else form
         try:
-            values, stored, planes = _parsed(kind)
+            parsed = _parsed(kind)
         except FormatError as error:
             raise EncodingError("there is no such form", value=kind) from error
-        if values != self.dtype or (stored not in _INTEGERS and stored != self.stored):
+        if parsed.values != self.dtype or (parsed.stored not in _INTEGERS and parsed.stored != self.stored):
             raise EncodingError("the values are not of the types of this form", value=kind)
-        raw = self._bytes(stored)
-        if stored == torch.bool or not planes:
-            return Packed((kind,), (raw.reshape(-1),), ())
-        return Packed((kind,), tuple(np.ascontiguousarray(plane) for plane in raw.T), ())
+        raw = self._bytes(parsed.stored)
+        return Packed((kind,), _planes(raw, parsed.turned) if parsed.planes else (raw.reshape(-1),), ())
 
     @classmethod
     def layout(cls, shape: Shape, fields: Sequence[int]) -> Layout:
         """See Encoding. Raises: FormatError (E_VERSION)."""
-        values, stored, planes = _parsed(fields[0])
-        count = math.prod(shape)
-        if stored == torch.bool:
-            return Layout((Stream(count, 2),), (), 1)
-        if planes:
-            return Layout((Stream(count, 256),) * stored.itemsize, (), values.itemsize)
-        return Layout((Stream(count * stored.itemsize, 256),), (), values.itemsize)
+        form = _parsed(fields[0])
+        count, size = math.prod(shape), form.stored.itemsize
+        if form.stored == torch.bool:
+            return Layout((Stream(count, 2, shape),), (), 1)
+        if form.planes:
+            return Layout((Stream(count, 256, shape),) * size, (), form.values.itemsize)
+        return Layout((Stream(count * size, 256, shape if size == 1 else ()),), (), form.values.itemsize)
 
     @classmethod
     def unpack(cls, shape: Shape, packed: Packed, work: Work = ALONE) -> "Dense":
         """See Encoding. Raises: FormatError (E_VERSION, E_NONFINITE)."""
-        values, stored, planes = _parsed(packed.fields[0])
-        raw = _interleaved(packed.streams, work) if planes else packed.streams[0].reshape(-1, stored.itemsize)
-        raw = raw[:, ::-1] if sys.byteorder == "big" else raw
+        form = _parsed(packed.fields[0])
+        values, stored = form.values, form.stored
+        if form.planes:
+            raw = _joined(packed.streams, form.turned, work)
+        else:
+            raw = packed.streams[0].reshape(-1, stored.itemsize)
+            raw = raw[:, ::-1] if sys.byteorder == "big" else raw
         kept = torch.from_numpy(np.require(raw, np.uint8, ["C", "W"])).reshape(-1).view(stored)
         used = _converted(kept, values, work)
         if values != stored and stored.is_floating_point:
@@ -185,7 +198,7 @@ class Dense(Encoding):
     @classmethod
     def describe(cls, fields: Sequence[int]) -> str:
         """See Encoding: the type in the file."""
-        return f"dense {str(_parsed(fields[0])[1]).removeprefix('torch.')}"
+        return f"dense {str(_parsed(fields[0]).stored).removeprefix('torch.')}"
 
     @property
     def _exact(self) -> bool:
@@ -229,24 +242,60 @@ def _go_together(values: torch.dtype, stored: torch.dtype) -> bool:
     return values.is_floating_point and stored.is_floating_point and stored.itemsize < values.itemsize
 
 
-def _parsed(kind: int) -> tuple[torch.dtype, torch.dtype, bool]:
-    """Type in use, type in the file, and whether each byte has its own stream."""
-    stored, planes, values = kind % _PLANES, kind // _PLANES % 2, kind // _VALUES
+@dataclass(frozen=True)
+class _Form:
+    """What the field says: type in use, type in the file, whether bytes have streams of their own and signs go last."""
+
+    values: torch.dtype
+    stored: torch.dtype
+    planes: bool
+    turned: bool
+
+
+def _parsed(kind: int) -> _Form:
+    stored, planes, values, turned = (
+        kind % _PLANES,
+        kind // _PLANES % 2,
+        kind % _TURNED // _VALUES,
+        kind // _TURNED,
+    )
     if stored >= len(_TYPES) or values >= len(_TYPES) or not _go_together(_TYPES[values], _TYPES[stored]):
         raise FormatError("E_VERSION", "a number type that this version does not know", value=kind)
     if planes and _TYPES[stored].itemsize == 1:
         raise FormatError("E_VERSION", "values of one byte have no planes", value=kind)
-    return _TYPES[values], _TYPES[stored], bool(planes)
+    if turned > 1 or (turned and not (planes and _TYPES[stored].is_floating_point)):
+        raise FormatError("E_VERSION", "only planes of floating values have their signs at the end", value=kind)
+    return _Form(_TYPES[values], _TYPES[stored], bool(planes), bool(turned))
 
 
-def _interleaved(columns: Sequence[Symbols], work: Work) -> NDArray[np.uint8]:
-    """Streams of n bytes each as the columns of a matrix, shape (n, columns)."""
-    raw = np.empty((len(columns[0]), len(columns)), np.uint8)
-    for start in range(0, len(raw), _CHUNK):
-        work.check()
-        for place, column in enumerate(columns):
-            raw[start : start + _CHUNK, place] = column[start : start + _CHUNK]
-    return raw
+def _planes(raw: NDArray[np.uint8], turned: bool) -> tuple[Symbols, ...]:
+    """The columns of a matrix of bytes, shape (n, itemsize), lowest first; each value turned first where asked."""
+    count, size = raw.shape
+    planes = tuple(np.empty(count, np.uint8) for _ in range(size))
+    for start in range(0, count, _CACHED):
+        part = np.ascontiguousarray(raw[start : start + _CACHED])
+        if turned:
+            values = part.view(f"<u{size}")
+            part = ((values << 1) | (values >> (8 * size - 1))).view(np.uint8)
+        for place, plane in enumerate(planes):
+            plane[start : start + _CACHED] = part[:, place]
+    return planes
+
+
+def _joined(planes: Sequence[Symbols], turned: bool, work: Work) -> NDArray[np.uint8]:
+    """The values of streams of n bytes each as bytes in the order of the machine, shape (n, planes)."""
+    count, size = len(planes[0]), len(planes)
+    joined = np.empty((count, 1), f"=u{size}")
+    part = np.empty((_CACHED, size), np.uint8)
+    for start in range(0, count, _CACHED):
+        if start % _CHUNK == 0:
+            work.check()
+        out = joined[start : start + _CACHED]
+        for place, plane in enumerate(planes):
+            part[: len(out), place] = plane[start : start + _CACHED]
+        values = part[: len(out)].view(f"<u{size}")
+        out[:] = (values >> 1) | (values << (8 * size - 1)) if turned else values
+    return joined.view(np.uint8)
 
 
 def _converted(values: Tensor, kind: torch.dtype, work: Work) -> Tensor:

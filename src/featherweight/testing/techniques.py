@@ -123,7 +123,7 @@ def check_settings(kind: type[Technique]) -> None:
         lines = [line for line in source.splitlines() if line.strip().startswith(f"{field.name}:")]
         expect(bool(lines) and "#" in lines[0], "each field has its comment", where=name, value=field.name)
     try:
-        setattr(settings, dataclasses.fields(kind)[0].name, None)
+        setattr(settings, next((field.name for field in dataclasses.fields(kind)), "setting"), None)
     except dataclasses.FrozenInstanceError:
         return
     expect(kept=False, promise="is frozen", where=name)

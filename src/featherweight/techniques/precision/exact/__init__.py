@@ -1,0 +1,1 @@
+"""Techniques that keep every bit."""
