@@ -192,7 +192,9 @@ def drawing(curve: Curve) -> str:
 
 
 def _axes(root: ElementTree.Element, across: Bytes, up: Linear) -> None:
-    for tick in across.ticks():
+    for tick in (size * 1_000_000 for size in range(1, int(across.high / 1e6) + 1)):
+        if tick < across.low:
+            continue
         x = _x(across, tick)
         _line(root, (x, _TOP), (x, _HEIGHT - _BOTTOM), "grid")
         _text(root, (x, _HEIGHT - _BOTTOM + 18), f"{tick / 1e6:g} MB", "muted", anchor="middle")
