@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.recipes.conftest import Noise, Tune, one, recipe
 
 from featherweight.errors import ConfigError, StorageError, UnknownNameError
-from featherweight.recipes.recipe import LIBRARY, Recipe, Step, coder, library, technique
+from featherweight.recipes.recipe import LIBRARY, Recipe, Step, library, technique
 
 TEXT = """
 version: 1
@@ -151,7 +151,6 @@ def test_defaults_are_left_out_of_the_text() -> None:
 
 def test_names_lead_to_classes() -> None:
     assert technique("fake.noise") is Noise
-    assert type(coder("raw")).__name__ == "Raw"
 
 
 def test_a_guard_of_infinity_is_none() -> None:

@@ -8,8 +8,9 @@ from torch import nn
 from featherweight.container.pack import load, open_file
 from featherweight.errors import StorageError, UnknownNameError
 from featherweight.recipes.recipe import Recipe
-from featherweight.recipes.result import Result, coders, save
+from featherweight.recipes.result import Result, save
 from featherweight.recipes.run import compress
+from featherweight.recipes.tiers import coders
 from featherweight.training.context import TaskContext
 
 

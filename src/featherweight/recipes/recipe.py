@@ -10,14 +10,12 @@ from typing import Any
 import yaml
 
 from featherweight.core import catalog, config
-from featherweight.entropy.base import Coder
 from featherweight.errors import ConfigError, StorageError, UnknownNameError
+from featherweight.recipes.tiers import coders
 from featherweight.techniques.base import SOCKET as TECHNIQUES
 from featherweight.techniques.base import Technique
 
 VERSION = 1
-CODERS = "featherweight.entropy"
-NOT_CODERS = frozenset({"tables"})
 LIBRARY = Path(__file__).parent / "library"
 
 
@@ -78,7 +76,8 @@ class Step:
 class Recipe:
     """Techniques in order, the score they may cost together, and the entropy coder of the file.
 
-    `max_drop` is the validation score that may be lost at most over the whole recipe; None: any.
+    `max_drop` is the validation score that may be lost at most over the whole recipe; None: any. `coder` is a tier
+    ("small", "fast") or the name of one coder, see `recipes/tiers.py`.
     """
 
     name: str
@@ -100,7 +99,7 @@ class Recipe:
         if not self.steps:
             raise ConfigError("a recipe needs at least one step", where=f"{self.name}.steps", value=[])
         _check_drop(self.max_drop, f"{self.name}.max_drop")
-        coder(self.coder)
+        coders(self.coder)
 
     @classmethod
     def read(cls, source: str | Path) -> "Recipe":
@@ -160,11 +159,6 @@ def technique(name: str) -> type[Technique]:
     """The class of the technique called `name`. Raises: UnknownNameError with the nearest names."""
     # mypy takes an abstract class for no type[T]; nothing is instantiated here
     return catalog.load(TECHNIQUES, name, Technique)  # type: ignore[type-abstract]
-
-
-def coder(name: str) -> Coder:
-    """The entropy coder called `name`. Raises: UnknownNameError with the nearest names."""
-    return catalog.load(CODERS, name, Coder, NOT_CODERS)()  # type: ignore[type-abstract]  # as above
 
 
 class _Loader(yaml.SafeLoader):

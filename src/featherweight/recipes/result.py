@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,12 @@ from torch import nn
 
 from featherweight.container import pack
 from featherweight.container.report import FileReport
-from featherweight.entropy.base import Coder
 from featherweight.graph.ir import Graph
 from featherweight.graph.trace import trace
 from featherweight.profiling.profile import Profile
 from featherweight.recipes.ledger import Ledger, json_safe
-from featherweight.recipes.recipe import Recipe, coder
-
-ALWAYS = ("raw", "constant")
-"""Coders that every file may use: they win only where nothing else can."""
+from featherweight.recipes.recipe import Recipe
+from featherweight.recipes.tiers import coders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +58,6 @@ def save(result: Result | nn.Module, path: str | Path, *, example: Any = None, e
     if example is not None:
         graph = trace(result, tuple(example) if isinstance(example, tuple | list) else (example,))
     return pack.save(path, result, graph=graph)
-
-
-def coders(name: str) -> Sequence[Coder]:
-    """The coders of a file whose recipe names `name`; per stream the smallest is taken."""
-    return [coder(one) for one in dict.fromkeys((*ALWAYS, name))]
 
 
 def extras_of(recipe: Recipe, ledger: Ledger, provenance: Mapping[str, Any]) -> dict[str, bytes]:

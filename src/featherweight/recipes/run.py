@@ -20,9 +20,10 @@ from featherweight.recipes.environment import environment, fingerprint
 from featherweight.recipes.guard import Outcome, Trial, floor_of, hold
 from featherweight.recipes.ledger import Entry, Ledger, json_safe
 from featherweight.recipes.recipe import Recipe, Step
-from featherweight.recipes.result import Result, coders
+from featherweight.recipes.result import Result
 from featherweight.recipes.store import RunStore, opened
 from featherweight.recipes.structure import apply_settings, changed, settings_of, settle, structure_of
+from featherweight.recipes.tiers import coders
 from featherweight.techniques.base import Technique
 from featherweight.training.checks import SPLITS
 from featherweight.training.context import TaskContext

@@ -34,10 +34,11 @@ from featherweight.frontends.safetensors_files import Checkpoint, Entry
 from featherweight.recipes.environment import combined, digest_of, environment
 from featherweight.recipes.ledger import Ledger
 from featherweight.recipes.recipe import Recipe
-from featherweight.recipes.result import coders, extras_of
+from featherweight.recipes.result import extras_of
 from featherweight.recipes.store import RunStore, opened
 from featherweight.recipes.stream_journal import Journal
 from featherweight.recipes.stream_result import Streamed, ledger_of, provenance_of, put_at
+from featherweight.recipes.tiers import coders
 from featherweight.techniques.base import PerTensor
 from featherweight.training.progress import SilentProgress
 
