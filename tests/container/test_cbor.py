@@ -235,3 +235,11 @@ def test_what_is_accepted_has_one_form(data):
         assert error.code in {"E_METADATA", "E_COUNT", "E_OVERFLOW"}
     else:
         assert encode(value) == data
+
+
+def test_a_long_header_asks_whether_it_may_go_on():
+    asked = []
+    data = encode([0] * 5000)
+    decoder = Decoder(data, items=5001, check=lambda: asked.append(1))
+    assert len(decoder.value()) == 5000
+    assert len(asked) == 5

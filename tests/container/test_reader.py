@@ -2,6 +2,7 @@ import os
 
 import pytest
 import torch
+from torch import nn
 
 from featherweight.container import limits as limits_module
 from featherweight.container.limits import Limits
@@ -10,8 +11,10 @@ from featherweight.container.reader import Reader
 from featherweight.container.source import MemorySource, Source, never
 from featherweight.encodings.attach import attach
 from featherweight.encodings.codebook import Codebook
+from featherweight.encodings.sparse import Sparse
 from featherweight.errors import FormatError, StorageError, UsageError
 from featherweight.frontends.safetensors import holder_of
+from featherweight.graph.trace import trace
 
 
 @pytest.fixture
@@ -137,3 +140,36 @@ def test_tensors_do_not_lie_in_the_file(path):
         os.truncate(path, 10)
     assert torch.equal(tensor, torch.ones(4))
     tensor.add_(1)
+
+
+class Clock:
+    """Stands still until it has been looked at `looks` times; then a year has passed."""
+
+    def __init__(self, looks=10**9):
+        self.looks, self.seen = looks, 0
+
+    def __call__(self):
+        self.seen += 1
+        return 0.0 if self.seen <= self.looks else 3.2e7
+
+
+def test_a_deadline_inside_sections_and_graph(tmp_path, monkeypatch):
+    """Wherever loading is when the time is over: it ends there, and says in which part of the file."""
+    model = nn.Sequential(nn.Linear(200, 30), nn.ReLU(), nn.Linear(30, 4))
+    attach(model, {"0.weight": Sparse.from_tensor(model[0].weight.detach().clamp(min=0))})
+    save(tmp_path / "b.fwt", model, graph=trace(model, torch.zeros(1, 200)), extras={"recipe": b"{}"})
+    clock = Clock()
+    monkeypatch.setattr(limits_module.time, "monotonic", clock)
+    load(tmp_path / "b.fwt", limits=Limits(seconds=1.0))
+    places = {}
+    for looks in range(1, clock.seen):
+        monkeypatch.setattr(limits_module.time, "monotonic", Clock(looks))
+        with pytest.raises(FormatError) as caught:
+            load(tmp_path / "b.fwt", limits=Limits(seconds=1.0))
+        assert caught.value.code == "E_DEADLINE"
+        places.setdefault(caught.value.section, set()).add(caught.value.offset)
+    assert set(places) == {"graph", "0.weight", "0.bias", "2.weight", "2.bias", "recipe"}
+    assert len(places["0.weight"]) > 1  # the streams of one section are told apart
+    with open_file(tmp_path / "b.fwt") as reader:
+        for section in reader.sections:
+            assert all(section.start <= place < section.end for place in places[section.name])

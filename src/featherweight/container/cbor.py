@@ -10,7 +10,7 @@ import struct
 import unicodedata
 from typing import Any, NoReturn
 
-from featherweight.container.source import Check, never
+from featherweight.core.patience import Check, never
 from featherweight.errors import FormatError, UsageError
 from featherweight.graph.plain import Ref
 

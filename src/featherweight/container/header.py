@@ -12,8 +12,8 @@ from functools import partial
 
 from featherweight.container import cbor, names
 from featherweight.container.limits import MAX_SIZE, Deadline, Limits
-from featherweight.container.source import never
 from featherweight.container.spec import PREFIX_BYTES, Alias, ExtraRecord, Header, TensorRecord
+from featherweight.core.patience import never
 from featherweight.encodings import payload
 from featherweight.errors import FormatError
 

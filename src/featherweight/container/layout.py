@@ -2,7 +2,7 @@
 
 import zlib
 
-from featherweight.container.source import Bytes, Check, in_pieces, never
+from featherweight.container.source import Bytes, in_pieces
 from featherweight.container.spec import (
     ALIGNED_FROM,
     ALIGNMENT,
@@ -13,6 +13,7 @@ from featherweight.container.spec import (
     Section,
     TensorRecord,
 )
+from featherweight.core.patience import Check, never
 
 
 def sections(header: Header, header_length: int) -> tuple[Section, ...]:

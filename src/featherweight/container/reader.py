@@ -112,7 +112,7 @@ class Reader:
         records = [record.name for record in self.header.tensors]
         counted = len(plain) > 1 and isinstance(plain[1], int)
         try:
-            graph = from_plain(plain, records if counted else None)
+            graph = from_plain(plain, records if counted else None, self._check_time_of_graph)
         except FormatError as error:
             raise headers.relocated(error, "graph", PREFIX_BYTES) from error
         self._check_graph(graph, counted)
@@ -197,7 +197,8 @@ class Reader:
         Raises: FormatError E_SHAPE for a graph that cannot run with tensors of these shapes.
         """
         try:
-            return to_module(graph, {**tensors, **{alias: tensors[name] for alias, name in self.aliases.items()}})
+            known = {**tensors, **{alias: tensors[name] for alias, name in self.aliases.items()}}
+            return to_module(graph, known, self._check_time_of_graph)
         except FormatError as error:
             raise headers.relocated(error, "graph", PREFIX_BYTES) from error
 
@@ -269,6 +270,9 @@ class Reader:
     def _work(self, section: Section) -> Work:
         """How long steps go about a section: they look at the deadline."""
         return Work(check=partial(self._deadline.check, section.name, section.start))
+
+    def _check_time_of_graph(self) -> None:
+        self._deadline.check("graph", PREFIX_BYTES)
 
     def _check_graph(self, graph: Graph, counted: bool) -> None:
         """The graph uses every tensor, and names them only where their order is not that of the header."""

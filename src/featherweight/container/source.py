@@ -8,24 +8,18 @@ import errno
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
+from featherweight.core.patience import Check, never
 from featherweight.errors import FormatError, StorageError
 
 Bytes = bytes | memoryview
 
-Check = Callable[[], None]
-"""Called again and again during long work; raises to give it up (a deadline)."""
-
 PIECE_BYTES = 1 << 22  # read, summed up or hashed between two calls of a Check
-
-
-def never() -> None:
-    """A Check that lets everything go on."""
 
 
 def in_pieces(data: Bytes, check: Check) -> Iterator[memoryview]:

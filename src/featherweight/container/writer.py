@@ -22,7 +22,6 @@ Body = Callable[[], bytes]
 """Gives the bytes of one section when they are wanted."""
 
 
-
 @runtime_checkable
 class InPieces(Protocol):
     """A body that can be had a piece at a time, so that a large section never lies in memory as a whole."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from featherweight.core.patience import Check, never
 from featherweight.errors import DataError, UsageError
 from featherweight.graph.ir import Graph
 from featherweight.graph.program import prepare, tensors_in, values_of
@@ -23,10 +24,10 @@ class Scope(nn.Module):
 class GraphModule(nn.Module):
     """A model that is a graph. Made by `to_module`; `graph` says what it computes."""
 
-    def __init__(self, graph: Graph, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, graph: Graph, tensors: Mapping[str, Tensor], check: Check = never) -> None:
         super().__init__()
         self._fw_graph = graph
-        self._fw_program = prepare(graph)
+        self._fw_program = prepare(graph, check)
         self._fw_places = [_register(self, name, tensors[name], name in graph.buffers) for name in graph.tensors]
         for alias, name in _aliases(graph, tensors):
             _register_again(self, alias, name)
@@ -65,12 +66,12 @@ class GraphModule(nn.Module):
         return f"inputs={', '.join(self._fw_graph.inputs)}; {len(self._fw_graph.nodes)} operators"
 
 
-def to_module(graph: Graph, tensors: Mapping[str, Tensor]) -> GraphModule:
+def to_module(graph: Graph, tensors: Mapping[str, Tensor], check: Check = never) -> GraphModule:
     """The model of a graph with these tensors, which it takes over without copying.
 
     `tensors` must hold every name in `graph.tensors`, save those in `graph.constants`. Further names of the same
     tensors (tied weights) are kept; other names are passed over. Floating-point tensors become parameters unless the
-    graph says that they are buffers; all others become buffers.
+    graph says that they are buffers; all others become buffers. `check` is called at each node.
 
     Raises: UsageError for a missing tensor, FormatError E_SHAPE for a graph that cannot run on these shapes.
     """
@@ -79,8 +80,8 @@ def to_module(graph: Graph, tensors: Mapping[str, Tensor]) -> GraphModule:
     if missing:
         raise UsageError("the graph needs tensors that are not given", value=missing, fix="Give them by name.")
     if any(node.meta is None for node in graph.nodes) or len(graph.sizes) != len(graph.inputs):
-        graph = annotated(graph, known)
-    return GraphModule(graph, known).eval()
+        graph = annotated(graph, known, check)
+    return GraphModule(graph, known, check).eval()
 
 
 def tensors_of(graph: Graph, model: nn.Module) -> dict[str, Tensor]:
@@ -141,11 +142,12 @@ def _current(owner: nn.Module, key: str) -> Tensor:
 
 def _aliases(graph: Graph, tensors: Mapping[str, Tensor]) -> list[tuple[str, str]]:
     """Names that are not in the graph and stand for the very memory of one that is."""
+    in_graph = set(graph.tensors)
     used = {_memory(tensors[name]): name for name in reversed(graph.tensors) if tensors[name].numel()}
     return [
         (name, used[_memory(tensor)])
         for name, tensor in tensors.items()
-        if name not in graph.tensors and _memory(tensor) in used
+        if name not in in_graph and _memory(tensor) in used
     ]
 
 

@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn
 
 import torch
 
+from featherweight.core.patience import Check, never
 from featherweight.errors import FormatError
 from featherweight.graph import ops
 from featherweight.graph.ir import Graph, Node, Ref, Signature, Tree
@@ -53,12 +54,14 @@ def to_plain(graph: Graph, *, names: bool = True) -> list[Any]:
     return [*plain, exceptions] if exceptions else plain
 
 
-def from_plain(plain: Any, names: Sequence[str] | None = None) -> Graph:
+def from_plain(plain: Any, names: Sequence[str] | None = None, check: Check = never) -> Graph:
     """The graph that `to_plain` wrote; `names` are the names of the tensors where it wrote none.
+
+    `check` is called at each input and node.
 
     Raises: FormatError E_GRAPH for anything that `to_plain` cannot have written.
     """
-    return _Reader(plain, names).graph()
+    return _Reader(plain, names, check).graph()
 
 
 def is_statistic(nodes: Sequence[Node], first_tensor: int, count: int) -> list[bool]:
@@ -128,13 +131,13 @@ def _is_int(value: Any) -> bool:
 class _Reader:
     """Reads one plain graph; `kinds` grows by one entry a value, so that references can only point backwards."""
 
-    def __init__(self, plain: Any, names: Sequence[str] | None) -> None:
+    def __init__(self, plain: Any, names: Sequence[str] | None, check: Check) -> None:
         parts = _expect_list(plain, "a graph")
         if len(parts) not in (5, 6):
             _refuse("a graph has five or six parts", len(parts))
         self._inputs, self._tensors, self._ops, self._nodes, self._outputs = parts[:5]
         self._exceptions: list[Any] | None = parts[5] if len(parts) == 6 else None
-        self._names = names
+        self._names, self._check = names, check
         self._kinds: list[tuple[str, ...]] = []
 
     def graph(self) -> Graph:
@@ -148,8 +151,10 @@ class _Reader:
         return Graph(inputs, signature, tensors, nodes, outputs, buffers)
 
     def _read_inputs(self) -> tuple[tuple[str, ...], tuple[Signature, ...]]:
-        names, signature = [], []
+        names: dict[str, None] = {}
+        signature = []
         for item in _expect_list(self._inputs, "the inputs"):
+            self._check()
             entry = _expect_list(item, "an input")
             if len(entry) not in (2, 3):
                 _refuse("an input has two or three entries", entry)
@@ -158,7 +163,7 @@ class _Reader:
                 _refuse("the name of an input must be a new identifier", name)
             if not isinstance(dtype, str) or dtype not in DTYPES or (len(entry) == 3 and dtype == "float32"):
                 _refuse("the type of an input is unknown, or written although it is the default", dtype)
-            names.append(name)
+            names[name] = None
             signature.append(Signature(self._read_shape(shape), DTYPES[dtype]))
         return tuple(names), tuple(signature)
 
@@ -197,6 +202,7 @@ class _Reader:
             _refuse(f"a graph has at most {MAX_NODES} nodes", len(listed))
         nodes, seen = [], 0
         for item in listed:
+            self._check()
             entry = _expect_list(item, "a node")
             number = entry[0] if entry else None
             if type(number) is not int or not 0 <= number <= min(seen, len(table) - 1):

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import torch
 
+from featherweight.core.patience import Check, never
 from featherweight.graph import ops
 from featherweight.graph.ir import Graph, Node, Ref, leaves
 from featherweight.graph.ops import Op
@@ -97,11 +98,12 @@ class Program:
         return values
 
 
-def prepare(graph: Graph) -> Program:
-    """The program of a graph."""
+def prepare(graph: Graph, check: Check = never) -> Program:
+    """The program of a graph; `check` is called at each node."""
     last = _last_use(graph)
     steps = []
     for number, node in enumerate(graph.nodes, graph.first_node):
+        check()
         read = {ref.index for ref in node.refs()} | {number}
         done = tuple(sorted(index for index in read if last.get(index, number) == number))
         steps.append(_step(node, number, done))

@@ -12,6 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from featherweight.core.patience import Check, never
 from featherweight.errors import FormatError
 from featherweight.graph.ir import Graph, Meta, NodeMeta, Signature
 from featherweight.graph.program import MAX_ELEMENTS, Step, prepare
@@ -21,31 +22,32 @@ _MAX_PARTS: Final = 65_536
 _RECURRENT: Final = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
 
-def annotated(graph: Graph, tensors: Mapping[str, Tensor]) -> Graph:
+def annotated(graph: Graph, tensors: Mapping[str, Tensor], check: Check = never) -> Graph:
     """The same graph with shape and type of each value, at a batch of 1 (of 2, where it cannot run with 1).
 
-    `tensors` holds at least `graph.tensors`; only their shapes and types are used.
+    `tensors` holds at least `graph.tensors`; only their shapes and types are used. `check` is called at each node.
 
     Raises: FormatError when a node cannot take arguments of the shapes it gets (E_SHAPE), or a value would have more
     than 2^31 elements (E_GRAPH).
     """
     metas = tuple(Meta.of(tensors[name]) for name in graph.tensors)
     try:
-        return _at_batch(graph, metas, 1)
+        return _at_batch(graph, metas, 1, check)
     except FormatError:
         if all(None not in item.shape for item in graph.signature):
             raise
-        return _at_batch(graph, metas, 2)
+        return _at_batch(graph, metas, 2, check)
 
 
-def _at_batch(graph: Graph, tensors: tuple[Meta, ...], batch: int) -> Graph:
+def _at_batch(graph: Graph, tensors: tuple[Meta, ...], batch: int, check: Check) -> Graph:
     sizes = tuple(_sized(item, batch) for item in graph.signature)
-    program = prepare(graph)
+    program = prepare(graph, check)
     values: list[Any] = [_empty(meta) for meta in (*sizes, *tensors)]
     values += [None] * len(graph.nodes)
     nodes = []
     with torch.no_grad():
         for node, step in zip(graph.nodes, program.steps, strict=True):
+            check()
             values[step.number] = _run(step, values)
             nodes.append(replace(node, meta=_meta(values[step.number], step)))
     return replace(graph, nodes=tuple(nodes), sizes=sizes, tensor_metas=tensors)
