@@ -50,21 +50,33 @@ void count_bins(const Symbol* symbols, std::uint64_t count, Bins& bins) {
     }
 }
 
-// Bits, the first one in the highest place of the first byte.
+// Bits, the first one in the highest place of the first byte. `out` has room for them, and for 8 bytes more.
 class BitWriter {
-public:
-    explicit BitWriter(std::vector<std::uint8_t>& out) : out_(out) {}
+  public:
+    explicit BitWriter(std::uint8_t* out) : at_(out) {}
 
     void put(std::uint32_t value, unsigned width) {  // at most 20 bits
         rest_ = rest_ << width | value;
         filled_ += width;
-        for (; filled_ >= 8; filled_ -= 8) out_.push_back(static_cast<std::uint8_t>(rest_ >> (filled_ - 8)));
+        if (filled_ >= 32) flush();
     }
-    void finish() { put(0, (8 - filled_) & 7); }
+    // The end of the bytes.
+    const std::uint8_t* finish() {
+        flush();
+        if (filled_ != 0) *at_++ = static_cast<std::uint8_t>(rest_ << (8 - filled_));
+        return at_;
+    }
 
-private:
-    std::vector<std::uint8_t>& out_;
-    std::uint64_t rest_ = 0;
+  private:
+    void flush() {
+        if (filled_ == 0) return;
+        store_big64(at_, rest_ << (64 - filled_));
+        at_ += filled_ / 8;
+        filled_ %= 8;
+    }
+
+    std::uint8_t* at_;
+    std::uint64_t rest_ = 0;  // the lowest `filled_` bits are still to be written, 0..51 of them
     unsigned filled_ = 0;
 };
 
@@ -81,6 +93,7 @@ struct Encoder {
     std::array<std::uint8_t, 256> small;  // the class of each symbol below 256
     std::vector<std::uint16_t> words;     // of one block, from the end
     std::vector<std::uint8_t> classes, bits;
+    std::size_t bit_bytes = 0;            // of `bits` are in use
 
     // Adds one block to `out`.
     template <class Symbol>
@@ -91,22 +104,23 @@ struct Encoder {
         const std::uint64_t first = run_lanes(numbers, count, states.data());
         const unsigned lanes = lanes_of(count);
         const std::size_t at = out.size(), taken = 2 * (words.size() - first);
-        out.resize(at + 4 * lanes + taken + bits.size());
+        out.resize(at + kStateBytes * lanes + taken + bit_bytes);
         std::uint8_t* to = out.data() + at;
-        for (unsigned lane = 0; lane < lanes; ++lane, to += 4) store_little32(to, states[lane]);
+        for (unsigned lane = 0; lane < lanes; ++lane, to += kStateBytes) store_little32(to, states[lane]);
         for (std::uint64_t i = first; i < words.size(); ++i, to += 2) store_little16(to, words[i]);
-        if (!bits.empty()) std::memcpy(to, bits.data(), bits.size());
+        if (bit_bytes != 0) std::memcpy(to, bits.data(), bit_bytes);
     }
 
 private:
     // The classes of the symbols, and in `bits` the bits of their own.
     template <class Symbol>
     const std::uint8_t* classify(const Symbol* symbols, std::uint64_t count) {
-        bits.clear();
+        bit_bytes = 0;
         const std::uint32_t single = 1u << model.split;  // symbols below are a class each
         if (model.classes <= single && sizeof(Symbol) == 1) return reinterpret_cast<const std::uint8_t*>(symbols);
         classes.resize(count);
-        BitWriter writer(bits);
+        bits.resize(count * 20 / 8 + 16);
+        BitWriter writer(bits.data());
         for (std::uint64_t i = 0; i < count; ++i) {
             const std::uint32_t symbol = symbols[i];
             const unsigned number = symbol < 256 ? small[symbol] : class_of(symbol, model.split, model.sub);
@@ -115,7 +129,7 @@ private:
             const unsigned own = class_at(number, model.split, model.sub).own;
             writer.put(symbol & ((1u << own) - 1), own);
         }
-        writer.finish();
+        bit_bytes = static_cast<std::size_t>(writer.finish() - bits.data());
         return classes.data();
     }
 
