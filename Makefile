@@ -20,6 +20,7 @@ test: .venv/.test         ## the default suite
 
 test-slow: .venv/.test    ## what takes long or needs the complete data sets
 	$(BIN)/python -m pytest -m slow
+	FEATHERWEIGHT_EXAMPLES=2000 $(BIN)/python -m pytest tests/container/test_roundtrip.py
 
 native: .venv/.test       ## the native tests, under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(BIN)/cmake -S . -B build/sanitize $(SANITIZED) && $(BIN)/cmake --build build/sanitize --parallel 2
