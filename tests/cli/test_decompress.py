@@ -1,7 +1,7 @@
 import json
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from featherweight.container import pack
@@ -38,3 +38,30 @@ def test_tied_tensors_come_out_under_each_name(call, tmp_path):
 def test_a_target_that_cannot_be(call, finished, tmp_path):
     answer = call("decompress", finished.file, "-o", tmp_path)
     assert (answer.code, answer.err.count("\n")) == (2, 1)
+
+
+def test_a_checkpoint_comes_back_bit_for_bit_in_shards_of_the_size_asked_for(call, tmp_path):
+    strange = torch.tensor([float("nan"), float("inf"), -0.0, 6e-8]).half()
+    tensors = {"w": torch.randn(40, 50).bfloat16(), "v": torch.randn(300), "strange": strange, "n": torch.arange(3)}
+    save_file(tensors, tmp_path / "m.safetensors")
+    made = call(
+        "compress", tmp_path / "m.safetensors", "-r", "lossless", "-o", tmp_path / "m.fwt", "--run-dir", tmp_path / "r"
+    )
+    assert (made.code, made.err.count("Traceback")) == (0, 0)
+    out = tmp_path / "out.safetensors"
+    answer = call("decompress", tmp_path / "m.fwt", "-o", out, "--shard-size", "4KB", "--threads", "2", "--json")
+    assert answer.code == 0
+    told = json.loads(answer.out)
+    assert told["output"] == str(tmp_path / "out.safetensors.index.json")
+    assert (told["tensors"], told["nonfinite"], len(told["files"]) > 1) == (4, True, True)
+    found = {name: value for file in told["files"] for name, value in load_file(file).items()}
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name].view(torch.uint8), tensor.view(torch.uint8))
+    assert "NaN or infinity" in call("decompress", tmp_path / "m.fwt", "-o", out).err
+
+
+def test_sizes_that_are_none(call, finished, tmp_path):
+    for size in ("big", "-1", "0", "5 XB"):
+        answer = call("decompress", finished.file, "-o", tmp_path / "x.safetensors", "--shard-size", size)
+        assert (answer.code, "--shard-size" in answer.err) == (2, True)

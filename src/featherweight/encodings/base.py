@@ -33,6 +33,7 @@ class Layout:
     streams: tuple[Stream, ...]
     children: tuple[Shape, ...]
     itemsize: int = 0  # bytes of one weight of `to_tensor()`; 0: the same as those of the last child
+    dtype: torch.dtype | None = None  # of `to_tensor()`; None: that of the last child
 
 
 class Encoding(ABC):

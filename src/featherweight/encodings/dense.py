@@ -174,10 +174,10 @@ class Dense(Encoding):
         form = _parsed(fields[0])
         count, size = math.prod(shape), form.stored.itemsize
         if form.stored == torch.bool:
-            return Layout((Stream(count, 2, shape),), (), 1)
+            return Layout((Stream(count, 2, shape),), (), 1, torch.bool)
         if form.planes:
-            return Layout((Stream(count, 256, shape),) * size, (), form.values.itemsize)
-        return Layout((Stream(count * size, 256, shape if size == 1 else ()),), (), form.values.itemsize)
+            return Layout((Stream(count, 256, shape),) * size, (), form.values.itemsize, form.values)
+        return Layout((Stream(count * size, 256, shape if size == 1 else ()),), (), form.values.itemsize, form.values)
 
     @classmethod
     def unpack(cls, shape: Shape, packed: Packed, work: Work = ALONE) -> "Dense":

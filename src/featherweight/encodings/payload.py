@@ -15,6 +15,8 @@ smallest: other choices decode to the same content, and `encode(..., like=spec)`
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from featherweight.encodings._spec import MAX_DEPTH, Node, parse
 from featherweight.encodings._spec import coders as all_coders
 from featherweight.encodings.base import Encoding, Packed, Shape
@@ -77,6 +79,19 @@ def inspect(shape: Shape, spec: Sequence[int]) -> Plan:
         symbol_bytes=sum(stream.count * symbol_type(stream.alphabet).itemsize for stream in streams),
         depth=root.depth,
     )
+
+
+def dtype_of(shape: Shape, spec: Sequence[int]) -> torch.dtype:
+    """The type of the tensor that `to_tensor()` of the result gives. Costs O(len(spec)).
+
+    Raises: FormatError for a spec that no encoding of this shape has.
+    """
+    node = parse(shape, spec)
+    while node.layout.dtype is None and node.children:
+        node = node.children[-1]
+    if node.layout.dtype is None:
+        raise FormatError("E_VERSION", "an encoding that does not say its type", value=node.kind.__name__)
+    return node.layout.dtype
 
 
 def describe(shape: Shape, spec: Sequence[int]) -> str:
