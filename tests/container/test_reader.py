@@ -1,10 +1,12 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import nn
 
 from featherweight.container import limits as limits_module
+from featherweight.container import pack
 from featherweight.container.limits import Limits
 from featherweight.container.pack import load, open_file, save
 from featherweight.container.reader import Reader
@@ -173,3 +175,79 @@ def test_a_deadline_inside_sections_and_graph(tmp_path, monkeypatch):
     with open_file(tmp_path / "b.fwt") as reader:
         for section in reader.sections:
             assert all(section.start <= place < section.end for place in places[section.name])
+
+
+# threads, and a caller's own memory ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A file with a large tensor and several small ones, of several kinds."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {f"t{number}": torch.randn(40, 50, generator=generator).half() for number in range(6)}
+    tensors["large"] = torch.randn(600, 700, generator=generator)
+    tensors["count"] = torch.tensor(3)
+    pack.save(tmp_path / "many.fwt", holder_of(tensors))
+    return tmp_path / "many.fwt", tensors
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_any_number_of_threads_reads_the_same(many, threads):
+    path, tensors = many
+    with pack.open_file(path) as reader:
+        for name, tensor in tensors.items():
+            assert torch.equal(reader.tensor(name, threads=threads), tensor)
+        read = list(reader.values(threads=threads))
+        assert [name for name, _, _ in read] == [record.name for record in reader.tensors]
+        assert [name for name, _ in reader.encodings(threads=threads)] == [name for name, _, _ in read]
+        assert all(torch.equal(values, tensors[name]) for name, _, values in read)
+    state = pack.load(path, threads=threads).state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in tensors.items())
+
+
+def test_several_callers_may_read_one_file_at_once(many):
+    path, tensors = many
+    with pack.open_file(path) as reader, ThreadPoolExecutor(4) as pool:
+        names = [*tensors] * 5
+        for name, values in zip(names, pool.map(reader.tensor, names), strict=True):
+            assert torch.equal(values, tensors[name])
+
+
+def test_values_go_where_the_caller_wants_them(many):
+    path, tensors = many
+    with pack.open_file(path) as reader:
+        wide = torch.full((600, 1400), -1.0)
+        out = wide[:, ::2]
+        assert reader.tensor("large", out) is out
+        assert torch.equal(wide[:, ::2], tensors["large"])
+        assert bool((wide[:, 1::2] == -1).all())
+        for bad in (torch.empty(600, 700).half(), torch.empty(700, 600)):
+            with pytest.raises(UsageError, match=r"large: the file holds torch\.float32"):
+                reader.tensor("large", bad)
+        with pytest.raises(UsageError, match="no tensor of this name"):
+            reader.tensor("lost", torch.empty(1))
+
+
+def test_one_tensor_is_read_without_the_others(many, monkeypatch):
+    path, tensors = many
+    data = bytearray(path.read_bytes())
+    with pack.open_file(path) as reader:
+        for section in reader.sections[1:]:
+            data[section.start] ^= 1
+    path.write_bytes(data)
+    with pack.open_file(path) as reader:
+        assert torch.equal(reader.tensor("t0"), tensors["t0"])
+        with pytest.raises(FormatError, match="E_CHECKSUM"):
+            reader.tensor("t1")
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_no_threads_cannot_read(many, threads):
+    path, _ = many
+    with pack.open_file(path) as reader:
+        with pytest.raises(UsageError, match="at least one thread"):
+            reader.tensor("t0", threads=threads)
+        with pytest.raises(UsageError, match="at least one thread"):
+            next(reader.encodings(threads=threads))
+    with pytest.raises(UsageError, match="at least one thread"):
+        pack.load(path, threads=threads)

@@ -73,18 +73,24 @@ def save_bytes(
 
 
 def load(
-    path: str | Path, *, into: nn.Module | None = None, limits: Limits | None = None, nonfinite: str = "reject"
+    path: str | Path,
+    *,
+    into: nn.Module | None = None,
+    limits: Limits | None = None,
+    nonfinite: str = "reject",
+    threads: int = 1,
 ) -> nn.Module:
     """The model in a file, every byte of it checked; encodings are attached again. Runs no code from the file.
 
     A file with a graph gives a module that computes it. One of weights alone gives a module that holds them by name
     and cannot be called. With `into` the tensors are copied into that module, all or none, and it is given back.
+    `threads` is how many may decode at a time; what comes out does not depend on it.
 
     Raises: FormatError for a file that breaks a rule, goes beyond `limits` or holds NaN or infinity (unless
     nonfinite="allow"), StorageError when it cannot be read, UsageError when it does not fit `into`.
     """
     with _reader(FileSource(path), limits, nonfinite) as reader:
-        return _model(reader, into)
+        return _model(reader, into, threads)
 
 
 def load_bytes(
@@ -231,13 +237,14 @@ def _reader(source: Source, limits: Limits | None, nonfinite: str) -> Reader:
         raise
 
 
-def _model(reader: Reader, into: nn.Module | None) -> nn.Module:
+def _model(reader: Reader, into: nn.Module | None, threads: int = 1) -> nn.Module:
     with _memory_errors(reader.name):
         if into is not None:
             _check_fits(reader, into)
         graph = reader.graph
-        encodings = dict(reader.encodings())
-        tensors = {name: reader.decoded(name, encoding) for name, encoding in encodings.items()}
+        encodings, tensors = {}, {}
+        for name, encoding, values in reader.values(threads=threads):
+            encodings[name], tensors[name] = encoding, values
         tensors |= {alias: tensors[name] for alias, name in reader.aliases.items()}
         if into is not None:
             model = _filled(reader, into, tensors)

@@ -2,9 +2,12 @@
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, partial
 from types import MappingProxyType, TracebackType
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +25,12 @@ from featherweight.graph.ir import Graph
 from featherweight.graph.module import to_module
 from featherweight.graph.plain import from_plain
 
+A = TypeVar("A")
+B = TypeVar("B")
+
 NONFINITE = ("reject", "allow")
+
+_NOTHING = (0, 0, 0, 0)  # the spec of an empty tensor: dense float32, one constant stream of no bytes
 
 
 def check_choice(nonfinite: str) -> None:
@@ -43,6 +51,7 @@ class Reader:
     def __init__(self, source: Source, *, limits: Limits | None = None, nonfinite: str = "reject") -> None:
         check_choice(nonfinite)
         self._source, self._limits = source, limits or Limits()
+        payload.inspect((0,), _NOTHING)  # finds coders and encodings, once in a process: before the clock runs
         self._deadline = Deadline(self._limits.seconds)
         self._allowed = nonfinite == "allow"
         self.prefix = prefix.parse(bytes(source.read(0, min(PREFIX_BYTES, source.size))), source.size, self._limits)
@@ -118,45 +127,74 @@ class Reader:
         self._check_graph(graph, counted)
         return graph
 
-    def encoding(self, name: str) -> Encoding:
-        """How the tensor (or alias) `name` is kept, with its values.
+    def encoding(self, name: str, *, threads: int = 1) -> Encoding:
+        """How the tensor (or alias) `name` is kept, with its values; decoded on at most so many threads.
 
-        Raises: UsageError for an unknown name, FormatError for a damaged section.
+        Raises: UsageError for an unknown name or fewer than 1 thread, FormatError for a damaged section.
         """
-        if name not in self._numbers:
-            raise UsageError("there is no tensor of this name", where=self.name, value=name)
-        section = self.sections[self._numbers[name]]
-        return self._decoded(section, self._payload(section))
+        section = self._section(name)
+        return self._decoded(section, self._payload(section), _checked(threads))
 
-    def tensor(self, name: str) -> Tensor:
-        """The values of the tensor (or alias) `name`.
+    def tensor(self, name: str, out: Tensor | None = None, *, threads: int = 1) -> Tensor:
+        """The values of the tensor (or alias) `name`; nothing but its section is read. Several threads may ask at once.
 
-        Raises: UsageError for an unknown name, FormatError for a damaged section.
+        They go into `out`, which must have their shape and type, where it is given. The same values come out whatever
+        `threads` is.
+
+        Raises: UsageError for an unknown name, fewer than 1 thread or an `out` that does not fit (nothing is decoded
+        then), FormatError for a damaged section.
         """
-        return self.decoded(name, self.encoding(name))
+        if out is not None:
+            self._check_out(name, out)
+        values = self.decoded(name, self.encoding(name, threads=threads))
+        if out is None:
+            return values
+        with torch.no_grad():
+            return out.copy_(values)
 
     def decoded(self, name: str, encoding: Encoding) -> Tensor:
         """The values of an encoding that `encoding` or `encodings` gave for `name`, within the time of the limits.
 
         Raises: FormatError E_DEADLINE.
         """
-        return encoding.decoded(self._work(self.sections[self._numbers[name]]))
+        return encoding.decoded(self._work(self._section(name)))
 
     def payload(self, index: int) -> bytes:
         """The coded bytes of section number `index`, checked against their checksum."""
         return bytes(self._payload(self.sections[index]))
 
-    def encodings(self) -> Iterator[tuple[str, Encoding]]:
+    def encodings(self, *, threads: int = 1) -> Iterator[tuple[str, Encoding]]:
         """All tensors in the order of the file, after checksums and digest of everything have been compared.
 
-        Raises: FormatError for anything that is not right.
+        Raises: FormatError for anything that is not right, UsageError for fewer than 1 thread.
         """
+        yield from ((name, encoding) for name, encoding, _ in self._all(threads, values=False))
+
+    def values(self, *, threads: int = 1) -> Iterator[tuple[str, Encoding, Tensor]]:
+        """What `encodings` gives, and the values of each.
+
+        Raises: as `encodings`.
+        """
+        for name, encoding, values in self._all(threads, values=True):
+            yield name, encoding, torch.empty(0) if values is None else values
+
+    def _all(self, threads: int, *, values: bool) -> Iterator[tuple[str, Encoding, Tensor | None]]:
+        """Tensors in order, up to `threads` of them in work at a time; a large share of the file gets all threads."""
+        _checked(threads)
         self.check()
+        everything = sum(record.decoded for record in self.header.tensors)
+        sections = self.sections[: len(self.header.tensors)]
+
+        def decode(section: Section) -> tuple[str, Encoding, Tensor | None, bool]:
+            alone = self.header.tensors[section.index].decoded * threads > everything
+            encoding = self._decoded(section, self._payload(section), threads if alone else 1)
+            finite = not self.prefix.nonfinite or encoding.is_finite(self._work(section))
+            return section.name, encoding, encoding.decoded(self._work(section)) if values else None, finite
+
         nonfinite = False
-        for section in self.sections[: len(self.header.tensors)]:
-            encoding = self._decoded(section, self._payload(section))
-            nonfinite = nonfinite or (self.prefix.nonfinite and not encoding.is_finite(self._work(section)))
-            yield section.name, encoding
+        for name, encoding, tensor, finite in _ahead(decode, sections, threads):
+            nonfinite = nonfinite or not finite
+            yield name, encoding, tensor
         if self.prefix.nonfinite and not nonfinite:
             raise FormatError(
                 "E_NONFINITE", "the file announces NaN or infinity and holds none", section="prefix", offset=10
@@ -254,9 +292,22 @@ class Reader:
             found = zlib.crc32(piece, found)
         _compare(section, padding, found, b"".join(read(behind, section.end)))
 
-    def _decoded(self, section: Section, data: Bytes) -> Encoding:
+    def _section(self, name: str) -> Section:
+        if name not in self._numbers:
+            raise UsageError("there is no tensor of this name", where=self.name, value=name)
+        return self.sections[self._numbers[name]]
+
+    def _check_out(self, name: str, out: Tensor) -> None:
+        record = self.header.tensors[self._section(name).index]
+        wanted = (payload.dtype_of(record.shape, record.spec), record.shape)
+        if (out.dtype, tuple(out.shape)) != wanted:
+            raise UsageError(
+                f"the file holds {wanted[0]} of shape {wanted[1]}", where=name, value=(out.dtype, out.shape)
+            )
+
+    def _decoded(self, section: Section, data: Bytes, threads: int = 1) -> Encoding:
         record = self.header.tensors[section.index]
-        within = Work(check=partial(self._deadline.check, "", 0))  # decoders count from the begin of their bytes
+        within = Work(threads, partial(self._deadline.check, "", 0))  # decoders count from the begin of their bytes
         try:
             encoding = payload.decode(record.shape, record.spec, data, within)
         except FormatError as error:
@@ -296,3 +347,28 @@ def _compare(section: Section, padding: Bytes, checksum: int, stored: Bytes) -> 
         raise FormatError("E_PADDING", "padding that is not zero", section=section.name, offset=begin)
     if checksum != int.from_bytes(stored, "little"):
         raise FormatError("E_CHECKSUM", "the section is damaged", section=section.name, offset=section.start)
+
+
+def _checked(threads: int) -> int:
+    if threads < 1:
+        raise UsageError("decoding takes at least one thread", where="threads", value=threads)
+    return threads
+
+
+def _ahead(function: Callable[[A], B], items: Sequence[A], threads: int) -> Iterator[B]:
+    """function(item) for each item, in order, up to `threads` of them in work at a time."""
+    if threads == 1 or len(items) < 2:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[B]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
