@@ -10,6 +10,7 @@ import inspect
 import io
 import re
 import sys
+import textwrap
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,7 +128,7 @@ def _written(technique: type[Technique]) -> dict[str, tuple[str, str]]:
             if token.type == tokenize.COMMENT
         }
         lines = source.splitlines()
-        for node in ast.parse(inspect.cleandoc(source)).body[0].body:
+        for node in ast.parse(textwrap.dedent(source)).body[0].body:
             if not isinstance(node, ast.AnnAssign):
                 continue
             first, last = node.lineno, node.end_lineno or node.lineno

@@ -17,28 +17,37 @@ from featherweight.techniques.precision.low_bit._entropy_narrow import Narrowing
 from featherweight.techniques.precision.low_bit._entropy_prices import prices_of
 from featherweight.training.constraints import constrain, constraints_of
 
-_STIFF, _SLOW = 4.0, 0.03  # off by a quarter, the penalty moves at its full speed: 3 % a look
+_STIFF, _SLOW = 4.0, 0.05  # off by a quarter, the penalty moves at its full speed: 5 % a look
 
 
-class _Through(torch.autograd.Function):
-    """Gives `rounded`, and hands its gradient to `exact`: adding the difference instead would round once more."""
+class _Rounded(torch.autograd.Function):
+    """step * whole numbers of units; on the way back the rounding is taken for the identity (straight through).
+
+    One function with a gradient of its own, because on the weights of a small network passes over memory take longer
+    than the network itself.
+    """
 
     @staticmethod
-    def forward(context: Any, exact: Tensor, rounded: Tensor) -> Tensor:
-        return rounded.clone()
+    def forward(context: Any, value: Tensor, gain: Tensor, latent: "Latent") -> Tensor:
+        levels, step = latent.levels, latent.step
+        context.save_for_backward(levels, step)
+        context.unit = latent.unit
+        return levels * step
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient, None
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        levels, step = context.saved_tensors
+        to_gain = torch.dot(gradient.reshape(-1), levels.reshape(-1)) * step
+        return gradient * (step / context.unit), to_gain, None
 
 
-_through: Callable[[Tensor, Tensor], Tensor] = _Through.apply
+_rounded: Callable[..., Tensor] = _Rounded.apply
 
 
 class Latent(nn.Module):
     """One tensor: `value`, the latent in the unit of the weights, and `gain`, how the step has grown (log).
 
-    `unit` is the step at the start, > 0. Where `mask` (bool, shape of the weight) is False, the weight stays zero.
+    `unit` is the step at the start, > 0. Where `mask` (0 or 1, shape of the weight) is 0, the weight stays zero.
     """
 
     mask: Tensor
@@ -47,65 +56,62 @@ class Latent(nn.Module):
 
     def __init__(self, weight: Tensor, unit: float, mask: Tensor | None = None) -> None:
         super().__init__()
+        start = weight.detach().clone(memory_format=torch.contiguous_format)
         self.unit = unit
-        mask = torch.ones_like(weight, dtype=torch.bool) if mask is None else mask.to(weight.device)
-        start = weight.detach() * mask
-        self.value = nn.Parameter(start.clone())
+        self.register_buffer("mask", torch.ones_like(start) if mask is None else mask.to(start))
+        self.value = nn.Parameter(start * self.mask)
         self.gain = nn.Parameter(torch.zeros((), dtype=weight.dtype, device=weight.device))
-        self.register_buffer("mask", mask.clone())
         self.register_buffer("price_one", torch.zeros_like(start))
         self.register_buffer("price_more", torch.zeros_like(self.gain))
 
     @property
     def step(self) -> Tensor:
-        """The step as the file will hold it: float16 values, differentiable in `gain`."""
-        exact = self.unit * self.gain.exp()
+        """The step as the file will hold it, a float16 value, without a gradient."""
+        exact = self.unit * self.gain.detach().exp()
         least, most = torch.finfo(torch.float16).tiny, torch.finfo(torch.float16).max
-        stored = exact.detach().clamp(least, most).to(torch.float16).to(exact)
-        return _through(exact, stored)
+        return exact.clamp(least, most).to(torch.float16).to(exact)
 
     @property
     def levels(self) -> Tensor:
         """The whole numbers, as floats without a gradient."""
-        return (self.value.detach() / self.unit).round_() * self.mask
+        return self.value.detach().div(self.unit).round_().mul_(self.mask)
 
     def weight(self) -> Tensor:
-        """What the model runs on."""
-        return self.step * _through(self.value / self.unit, self.levels)
+        """What the model runs on, differentiable in `value` and `gain`."""
+        return _rounded(self.value, self.gain, self)
 
     def refit(self) -> float:
         """Takes the prices from the levels as they are now; bits that these cost."""
         levels = self.levels
         prices = prices_of(levels)
-        self.price_one.copy_((prices.one - prices.zero).clamp(min=0))
+        self.price_one.copy_((prices.one - prices.zero).clamp_(min=0))
         self.price_more.copy_(prices.more)
         return float(prices.of(levels))
 
     def rate(self) -> Tensor:
         """Bits of the latents, between whole numbers in a straight line: its gradient is what a level costs more."""
-        with torch.no_grad():
-            place = self.value / self.unit
-            slope = torch.where(place.abs() < 1, self.price_one, self.price_more).copysign_(place)
-        return torch.dot(slope.flatten(), self.value.flatten()) / self.unit
+        value = self.value.detach()
+        slope = torch.where(value.abs() < self.unit, self.price_one, self.price_more).copysign_(value)
+        return torch.dot(slope.reshape(-1), self.value.reshape(-1)) / self.unit
 
 
 class Penalised(nn.Module):
     """`model` with some parameters as latents: {name of the parameter: Latent}. Called like the model itself.
 
     The parameters themselves are at rest meanwhile; `release` gives them the rounded values. What else constrains the
-    model holds here as well. `price` is the penalty of one bit, `grown` the share of it that counts by now.
+    model holds here as well. `price` is the penalty of one bit as it counts now, `start` the bits at the start.
     """
 
     price: Tensor
-    grown: Tensor
+    start: Tensor
 
     def __init__(self, model: nn.Module, latents: Mapping[str, Latent], price: float, narrowing: Narrowing) -> None:
         super().__init__()
         self.model, self._latents, self.narrowing = model, dict(latents), narrowing
         self.latents = nn.ModuleList(latents.values())  # makes them known to optimisers; a dict of modules is not
-        # buffers, so that checkpoints know them; integers and doubles would not do on every device
+        # buffers, so that checkpoints know them
         self.register_buffer("price", torch.tensor(price))
-        self.register_buffer("grown", torch.tensor(0.0))
+        self.register_buffer("start", torch.tensor(self.refit()))
         parameters = dict(model.named_parameters())
         self._resting = [(parameters[name], parameters[name].requires_grad) for name in latents]
         for parameter, _ in self._resting:
@@ -130,16 +136,16 @@ class Penalised(nn.Module):
         """Leaves out from now on what has no effect any more."""
         self.narrowing.look({name: latent.levels for name, latent in self.items()})
         for name, mask in self.narrowing.masks({name: latent.mask.shape for name, latent in self.items()}).items():
-            self._latents[name].mask.logical_and_(mask)
+            self._latents[name].mask.mul_(mask)
 
     def steer(self, now: float, goal: float) -> None:
-        """Moves the penalty a little up where `now` is above `goal`, a little down where it is below."""
+        """Moves the penalty a little up where `now` is above `goal` (bits), a little down where it is below."""
         pull = max(-1.0, min(1.0, _STIFF * math.log(max(now, 1.0) / goal)))
         self.price.mul_(math.exp(_SLOW * pull))
 
     def cost(self) -> Tensor:
         """The term of the loss: penalty x bits."""
-        return self.price * self.grown * torch.stack([latent.rate() for _, latent in self.items()]).sum()
+        return self.price * torch.stack([latent.rate() for _, latent in self.items()]).sum()
 
     def release(self) -> None:
         """Puts the rounded weights into the model and wakes its parameters."""

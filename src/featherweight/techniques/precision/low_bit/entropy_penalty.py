@@ -28,7 +28,8 @@ from featherweight.techniques.precision.low_bit._entropy_latent import Latent, P
 from featherweight.techniques.precision.low_bit._entropy_narrow import Narrowing
 
 _KINDS: tuple[Kind, ...] = (*WEIGHTS, "embedding", "bias")
-_LOOKS = 200  # at the prices in one training: more change nothing, fewer leave them behind the levels
+_LOOKS = 400  # at the levels in one training: more change nothing, fewer leave the prices behind
+_SETTLED = 0.5  # of the ramp: before, a row may be empty only because the first step was coarse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class EntropyPenalty(Technique):
     """Trains weights that are whole numbers of a learned step, with a penalty on the bits that they take in the file.
 
     Zeros, empty rows and empty columns are the cheapest, so the network is pruned on the way; what an earlier step
-    pruned stays pruned. With `target` the penalty is steered until the tensors take about so many bytes.
+    pruned stays pruned. With `target` the penalty is steered so that the bytes shrink to about so many along `ramp`.
 
     The strength is "penalty": a guard that finds the step too costly lowers it towards 0.
     """
@@ -51,7 +52,7 @@ class EntropyPenalty(Technique):
     step: PerTensor = 1.5  # at the start, in root mean squares of the tensor's weights, > 0; or {pattern: step}
     epochs: float = 10.0  # of training, >= 0; 0 rounds without data
     learning_rate: float = 1.0  # times the task's, > 0; falls to 0 by a cosine
-    ramp: float = 0.3  # share of the training over which the penalty grows from 0, 0..1
+    ramp: float = 0.3  # share of the training over which the penalty grows, or the bytes shrink to the target, 0..1
     average: float = 0.0  # decay of an average of latents and steps that replaces them at the end, 0..1; 0: off
     tensors: tuple[str, ...] = ()  # patterns of names; empty: all weights and biases, norms aside
 
@@ -93,7 +94,7 @@ class EntropyPenalty(Technique):
             rounded.release()
         context.record("penalty", float(rounded.price))
         context.record("estimated_bytes", {name: round(latent.refit() / 8, 1) for name, latent in latents.items()})
-        context.record("step", {name: float(latent.step.detach()) for name, latent in latents.items()})
+        context.record("step", {name: float(latent.step) for name, latent in latents.items()})
         detach(model, set(latents))
         fresh = {name: _encoding(latent) for name, latent in latents.items()}
         attach(model, encodings_of(model) | fresh)  # all of them: training leaves values finer than they are stored
@@ -106,16 +107,19 @@ class EntropyPenalty(Technique):
         context.finetune(rounded, settings, extra_loss=_cost, on_step=self._look)
 
     def _look(self, rounded: nn.Module, step: int, total: int) -> None:
-        """Called before every step: sets the penalty, and now and then asks for the prices of the levels."""
+        """Called before every step: sets the penalty, and now and then looks at the levels."""
         rounded = _ours(rounded)
         grown = min(1.0, step / (self.ramp * total)) if self.ramp > 0 else 1.0
-        if step % max(1, total // _LOOKS) == 0:
-            bits = rounded.refit()
-            if grown == 1:
-                rounded.bury()
-            if self.target and grown == 1:
-                rounded.steer(bits / 8, self.target)
-        rounded.grown.fill_(grown)
+        if not self.target:
+            rounded.price.fill_(self.penalty * grown)
+        if step % max(1, total // _LOOKS):
+            return
+        bits = rounded.refit()
+        if self.target:
+            start = float(rounded.start)
+            rounded.steer(bits, start * min(1.0, 8 * self.target / start) ** grown)
+        if grown > _SETTLED:
+            rounded.bury()
 
 
 def _cost(rounded: nn.Module) -> Tensor:
@@ -153,7 +157,7 @@ def _refuse_shared(model: nn.Module, chosen: list[Weight]) -> None:
 
 def _encoding(latent: Latent) -> Encoding:
     """The levels alone, or the places of those that are not zero and their levels: what takes fewer bytes."""
-    levels, step = latent.levels.to(torch.int32), Dense(latent.step.detach().reshape(1), torch.float16)
+    levels, step = latent.levels.to(torch.int32), Dense(latent.step.reshape(1), torch.float16)
     plain, kept = Uniform(levels, step), levels != 0
     sparse = Sparse(kept, Uniform(levels[kept], step))
     return min((plain, sparse), key=payload.coded_bytes)
