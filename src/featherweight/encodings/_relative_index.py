@@ -17,6 +17,7 @@ from featherweight.errors import EncodingError, FormatError
 MAX_WIDTH = 16
 
 _CHUNK = 1 << 20  # weights or symbols at a time: index arrays never have the size of the tensor
+_READ = 1 << 18  # symbols read at a time: some 15 ms between two looks at a deadline
 
 Mask = NDArray[np.bool_]
 """Which weights are kept, flat: shape (n,)."""
@@ -73,9 +74,9 @@ def from_symbols(symbols: Symbols, width: int, kept: int, mask: Mask, work: Work
     if len(symbols) and int(symbols[-1]) == cap:
         raise FormatError("E_INDEX", "a gap without a weight behind it", value=cap)
     done, at = 0, 0
-    for start in range(0, len(symbols), _CHUNK):
+    for start in range(0, len(symbols), _READ):
         work.check()
-        part = symbols[start : start + _CHUNK]
+        part = symbols[start : start + _READ]
         is_kept = part != cap
         ends = np.cumsum(part.astype(np.int64) + is_kept) + at
         at = int(ends[-1])

@@ -163,13 +163,13 @@ class Sparse(Encoding):
 
 def _scattered(mask: Tensor, values: Tensor, work: Work = ALONE) -> Tensor:
     """`values` (kept,) at the places of `mask`, zeros elsewhere; differentiable in `values`."""
-    zeros = torch.zeros(mask.shape, dtype=values.dtype, device=values.device)
     mask = mask.to(values.device)
     if values.requires_grad and torch.is_grad_enabled():
-        return zeros.masked_scatter(mask, values)
+        return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)
+    out = torch.empty(mask.shape, dtype=values.dtype, device=values.device)
     done = 0
-    for part, places in zip(torch.split(zeros.view(-1), _CHUNK), torch.split(mask.reshape(-1), _CHUNK), strict=True):
+    for part, places in zip(torch.split(out.view(-1), _CHUNK), torch.split(mask.reshape(-1), _CHUNK), strict=True):
         work.check()
-        part.masked_scatter_(places, values[done:])
+        part.zero_().masked_scatter_(places, values[done:])
         done += int(torch.count_nonzero(places))
-    return zeros
+    return out

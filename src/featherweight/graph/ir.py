@@ -7,12 +7,14 @@ nodes in the order in which they run. A `Ref` is such a number. All operators ar
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 from featherweight.graph import ops
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -131,14 +133,19 @@ class Graph:
 
 def leaves(tree: Any) -> Iterator[Ref]:
     """The Refs of an argument or output tree, in order."""
-    if isinstance(tree, Ref):
+    return parts_in(tree, Ref)
+
+
+def parts_in(tree: Any, kind: type[Part]) -> Iterator[Part]:
+    """All of one kind in nested tuples, lists and dictionaries, in order."""
+    if isinstance(tree, kind):
         yield tree
     elif isinstance(tree, tuple | list):
         for item in tree:
-            yield from leaves(item)
+            yield from parts_in(item, kind)
     elif isinstance(tree, dict):
         for item in tree.values():
-            yield from leaves(item)
+            yield from parts_in(item, kind)
 
 
 def map_refs(tree: Any, change: Callable[[Ref], Any]) -> Any:

@@ -12,7 +12,7 @@ import torch
 
 from featherweight.core.patience import Check, never
 from featherweight.graph import ops
-from featherweight.graph.ir import Graph, Node, Ref, leaves
+from featherweight.graph.ir import Graph, Node, Ref, leaves, map_refs, parts_in
 from featherweight.graph.ops import Op
 
 MAX_ELEMENTS: Final = 2**31
@@ -136,22 +136,9 @@ def _step(node: Node, number: int, done: tuple[int, ...]) -> Step:
 
 def values_of(tree: Any, values: Sequence[Any]) -> Any:
     """An output tree with the values in place of the Refs."""
-    if isinstance(tree, Ref):
-        return values[tree.index]
-    if isinstance(tree, tuple | list):
-        return type(tree)(values_of(item, values) for item in tree)
-    if isinstance(tree, dict):
-        return {key: values_of(item, values) for key, item in tree.items()}
-    return tree
+    return map_refs(tree, lambda ref: values[ref.index])
 
 
-def tensors_in(tree: Any) -> Iterator[Any]:
+def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
     """The tensors in nested tuples, lists and dictionaries, in order."""
-    if isinstance(tree, torch.Tensor):
-        yield tree
-    elif isinstance(tree, tuple | list):
-        for item in tree:
-            yield from tensors_in(item)
-    elif isinstance(tree, dict):
-        for item in tree.values():
-            yield from tensors_in(item)
+    return parts_in(tree, torch.Tensor)
