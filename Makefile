@@ -15,7 +15,7 @@ SANITIZED := --log-level=WARNING -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFEATHERWEIG
 demo: .venv/.demo         ## compress a real network on real data, open the result, print one table
 	OMP_NUM_THREADS=2 $(BIN)/python examples/00_demo.py
 
-test: .venv/.test         ## the default suite
+test: .venv/.test fuzz    ## the default suite, and what is native by itself
 	$(BIN)/python -m pytest -n 2
 
 test-slow: .venv/.test    ## what takes long or needs the complete data sets
@@ -26,8 +26,8 @@ native: .venv/.test       ## the native tests, under AddressSanitizer and Undefi
 	$(BIN)/cmake -S . -B build/sanitize $(SANITIZED) && $(BIN)/cmake --build build/sanitize --parallel 2
 	$(BIN)/ctest --test-dir build/sanitize --output-on-failure --no-tests=error
 
-fuzz: native              ## every native fuzz target for SECONDS; with CXX=clang++ libFuzzer drives them
-	cd build/sanitize/native/fuzz && for one in ./fuzz_*[a-z]; do $$one -max_total_time=$(SECONDS) || exit 1; done
+fuzz: native              ## every native fuzz target for SECONDS; built with CXX=clang++ libFuzzer drives them
+	cd build/sanitize/native/fuzz && ls ./fuzz_*[a-z] | xargs -P 2 -I target target -max_total_time=$(SECONDS) -seed=1
 
 check: .venv/.dev         ## style, types, import contracts, docs
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache

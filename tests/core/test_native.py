@@ -3,6 +3,8 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -95,3 +97,37 @@ def test_the_codes_are_those_of_the_header():
     text = (ROOT / "native/include/featherweight/fault.hpp").read_text()
     written = {int(number): code for number, code in re.findall(r"= (\d+),\s*// (E_\w+):", text)}
     assert written == {number: code for number, (code, _) in enumerate(home._BROKEN) if number}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("scikit_build_core") is None, reason="the build tools are not installed")
+@pytest.mark.parametrize("variables", [{"CXX": "no-such-compiler"}, {"FEATHERWEIGHT_BUILD": "pure"}])
+def test_an_installation_without_a_compiler(tmp_path, variables):
+    """The wheel is there, holds every file of the package, and nothing native."""
+    kept = {f"featherweight/{path.relative_to(ROOT / 'src/featherweight').as_posix()}" for path in _kept()}
+    (wheel,) = _built(tmp_path, variables, 0)
+    assert wheel.name.endswith("-py3-none-any.whl")
+    held = zipfile.ZipFile(wheel).namelist()
+    assert kept <= set(held)
+    assert [name for name in held if name.startswith("featherweight/_native")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("scikit_build_core") is None, reason="the build tools are not installed")
+def test_a_native_part_that_was_asked_for_and_fails(tmp_path):
+    assert _built(tmp_path, {"CXX": "no-such-compiler", "FEATHERWEIGHT_BUILD": "native"}, 1) == []
+
+
+def _built(folder, variables, code):
+    """The wheels that a build with these variables leaves."""
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
+    environment = {key: value for key, value in os.environ.items() if key != "FEATHERWEIGHT_BUILD"} | variables
+    command += [f"--config-settings=build-dir={folder / 'build'}", str(ROOT)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return list(folder.glob("*.whl"))
+
+
+def _kept():
+    files = (path for path in (ROOT / "src/featherweight").rglob("*") if path.is_file())
+    return [path for path in files if "__pycache__" not in path.parts]
