@@ -26,7 +26,7 @@ public:
     std::uint64_t blocks() const { return (count_ + kBlock - 1) / kBlock; }
 
     // Decodes up to `most` further blocks on up to `threads` threads into their places in `out`, which has room for all
-    // symbols of the stream and whose type holds the alphabet. Work memory: 300 KB a thread.
+    // symbols of the stream and whose type holds the alphabet. Work memory: 300 KB a block.
     template <class Symbol>
     Fault decode(std::uint64_t most, unsigned threads, Symbol* out);
 

@@ -1,18 +1,19 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <memory>
 
+#include "core/threads.hpp"
 #include "entropy/rans.hpp"
 #include "entropy/rans_lanes.hpp"
-#include "core/threads.hpp"
 #include "featherweight/bytes.hpp"
 #include "featherweight/cpu.hpp"
 
 namespace featherweight::rans {
 
-// What one thread works in.
+// What one block is decoded in.
 struct Decoder::Scratch {
-    std::vector<std::uint8_t> classes;  // of one block, where they do not fit into the place of the symbols
+    std::unique_ptr<std::uint8_t[]> classes;  // of one block, where they do not fit into the place of the symbols
     Bins bins{};
     Fault fault;
 };
@@ -133,7 +134,10 @@ template <class Symbol>
 Fault Decoder::decode(std::uint64_t most, unsigned threads, Symbol* out) {
     std::vector<Block> found;
     const Fault behind = next_blocks(most, found);
-    std::vector<Scratch> scratches(found.size());
+    std::vector<Scratch> scratches(found.size());  // and all memory, since threads must not throw
+    if (sizeof(Symbol) > 1) {
+        for (std::size_t i = 0; i < found.size(); ++i) scratches[i].classes.reset(new std::uint8_t[found[i].count]);
+    }
     parallel(threads, found.size(), 1, [&](std::size_t first, std::size_t last) {
         for (std::size_t i = first; i < last; ++i) {
             scratches[i].fault = decode_block(found[i], scratches[i], out + found[i].first);
@@ -149,13 +153,10 @@ Fault Decoder::decode(std::uint64_t most, unsigned threads, Symbol* out) {
 template <class Symbol>
 Fault Decoder::decode_block(const Block& block, Scratch& scratch, Symbol* out) const {
     std::uint8_t* classes = reinterpret_cast<std::uint8_t*>(out);
-    if (sizeof(Symbol) > 1) {
-        scratch.classes.resize(block.count);
-        classes = scratch.classes.data();
-    }
+    if (sizeof(Symbol) > 1) classes = scratch.classes.get();
     std::uint64_t at = block.begin;
     if (const Fault fault = decode_lanes(block, classes, at)) return fault;
-    const unsigned single = 1u << model_.split;
+    const unsigned single = single_symbols(model_);
     count_classes(classes, block.count, std::min(single, model_.classes), scratch.bins);
     if (sizeof(Symbol) > 1) std::copy(classes, classes + block.count, out);
     if (model_.classes > single) return decode_bits(block, at, classes, scratch, out);
@@ -196,7 +197,7 @@ Fault Decoder::decode_lanes(const Block& block, std::uint8_t* classes, std::uint
 template <class Symbol>
 Fault Decoder::decode_bits(const Block& block, std::uint64_t at, const std::uint8_t* classes, Scratch& scratch,
                            Symbol* out) const {
-    const unsigned single = 1u << model_.split;
+    const unsigned single = single_symbols(model_);
     std::array<Class, kMaxClasses> of;
     for (unsigned number = single; number < model_.classes; ++number) {
         of[number] = class_at(number, model_.split, model_.sub);

@@ -1,5 +1,6 @@
 #include <array>
 #include <cstring>
+#include <memory>
 
 #include "entropy/rans.hpp"
 #include "entropy/rans_lanes.hpp"
@@ -31,8 +32,23 @@ std::array<Move, kMaxClasses> moves_of(const Model& model) {
     return moves;
 }
 
+constexpr std::uint32_t kSmall = 4096;  // classes and bins of smaller symbols are looked up: no branch to guess
+
+struct SmallBins {
+    std::array<std::uint16_t, kSmall> of;
+
+    SmallBins() {
+        for (std::uint32_t symbol = 0; symbol < kSmall; ++symbol) of[symbol] = static_cast<std::uint16_t>(bin_of(symbol));
+    }
+};
+
 template <class Symbol>
 void count_bins(const Symbol* symbols, std::uint64_t count, Bins& bins) {
+    static const SmallBins small;
+    const auto bin = [](std::uint32_t symbol) {
+        if (sizeof(Symbol) == 1) return static_cast<unsigned>(symbol);
+        return symbol < kSmall ? small.of[symbol] : bin_of(symbol);
+    };
     // Four tables: equal symbols in a row would wait for each other's increment.
     std::array<std::array<std::uint32_t, kBins>, 4> tables;
     for (std::uint64_t first = 0; first < count; first += kBlock) {
@@ -41,11 +57,11 @@ void count_bins(const Symbol* symbols, std::uint64_t count, Bins& bins) {
         for (auto& table : tables) table.fill(0);
         std::uint64_t i = 0;
         for (; i + 4 <= size; i += 4) {
-            for (unsigned j = 0; j < 4; ++j) ++tables[j][bin_of(block[i + j])];
+            for (unsigned j = 0; j < 4; ++j) ++tables[j][bin(block[i + j])];
         }
-        for (; i < size; ++i) ++tables[0][bin_of(block[i])];
-        for (unsigned bin = 0; bin < kBins; ++bin) {
-            bins[bin] += std::uint64_t{tables[0][bin]} + tables[1][bin] + tables[2][bin] + tables[3][bin];
+        for (; i < size; ++i) ++tables[0][bin(block[i])];
+        for (unsigned b = 0; b < kBins; ++b) {
+            bins[b] += std::uint64_t{tables[0][b]} + tables[1][b] + tables[2][b] + tables[3][b];
         }
     }
 }
@@ -81,19 +97,27 @@ class BitWriter {
 };
 
 struct Encoder {
-    // For blocks of at most `count` symbols.
-    Encoder(const Model& model, std::uint64_t count) : model(model), moves(moves_of(model)), words(count + 1) {
-        for (unsigned symbol = 0; symbol < small.size(); ++symbol) {
-            small[symbol] = static_cast<std::uint8_t>(class_of(symbol, model.split, model.sub));
+    // For blocks of at most `most` symbols. The buffers are not filled: memory that nobody touches costs nothing.
+    Encoder(const Model& model, std::uint64_t most)
+        : model(model), moves(moves_of(model)), words(new std::uint16_t[most + 1]), words_end(words.get() + most + 1),
+          classes(new std::uint8_t[most]), bits(new std::uint8_t[most * 20 / 8 + 16]) {
+        for (unsigned number = 0; number < model.classes; ++number) {
+            const auto [lowest, bits_of_own] = class_at(number, model.split, model.sub);
+            own[number] = static_cast<std::uint8_t>(bits_of_own);
+            for (std::uint32_t s = lowest; s < kSmall && s >> bits_of_own == lowest >> bits_of_own; ++s) {
+                small[s] = static_cast<std::uint8_t>(number);
+            }
         }
     }
 
     const Model model;
     const std::array<Move, kMaxClasses> moves;
-    std::array<std::uint8_t, 256> small;  // the class of each symbol below 256
-    std::vector<std::uint16_t> words;     // of one block, from the end
-    std::vector<std::uint8_t> classes, bits;
-    std::size_t bit_bytes = 0;            // of `bits` are in use
+    std::array<std::uint8_t, kSmall> small;     // the class of each smaller symbol, if it has one
+    std::array<std::uint8_t, kMaxClasses> own;  // how many bits tell the symbols of a class apart
+    std::unique_ptr<std::uint16_t[]> words;     // of one block, from the end
+    std::uint16_t* words_end;
+    std::unique_ptr<std::uint8_t[]> classes, bits;
+    std::size_t bit_bytes = 0;  // of `bits` are in use
 
     // Adds one block to `out`.
     template <class Symbol>
@@ -101,14 +125,14 @@ struct Encoder {
         const std::uint8_t* numbers = classify(symbols, count);
         std::array<std::uint32_t, kMaxLanes> states;
         states.fill(kLow);
-        const std::uint64_t first = run_lanes(numbers, count, states.data());
+        const std::uint16_t* word = run_lanes(numbers, count, states.data());
         const unsigned lanes = lanes_of(count);
-        const std::size_t at = out.size(), taken = 2 * (words.size() - first);
+        const std::size_t at = out.size(), taken = 2 * static_cast<std::size_t>(words_end - word);
         out.resize(at + kStateBytes * lanes + taken + bit_bytes);
         std::uint8_t* to = out.data() + at;
         for (unsigned lane = 0; lane < lanes; ++lane, to += kStateBytes) store_little32(to, states[lane]);
-        for (std::uint64_t i = first; i < words.size(); ++i, to += 2) store_little16(to, words[i]);
-        if (bit_bytes != 0) std::memcpy(to, bits.data(), bit_bytes);
+        for (; word != words_end; ++word, to += 2) store_little16(to, *word);
+        if (bit_bytes != 0) std::memcpy(to, bits.get(), bit_bytes);
     }
 
 private:
@@ -116,40 +140,36 @@ private:
     template <class Symbol>
     const std::uint8_t* classify(const Symbol* symbols, std::uint64_t count) {
         bit_bytes = 0;
-        const std::uint32_t single = 1u << model.split;  // symbols below are a class each
+        const std::uint32_t single = single_symbols(model);
         if (model.classes <= single && sizeof(Symbol) == 1) return reinterpret_cast<const std::uint8_t*>(symbols);
-        classes.resize(count);
-        bits.resize(count * 20 / 8 + 16);
-        BitWriter writer(bits.data());
+        BitWriter writer(bits.get());
         for (std::uint64_t i = 0; i < count; ++i) {
             const std::uint32_t symbol = symbols[i];
-            const unsigned number = symbol < 256 ? small[symbol] : class_of(symbol, model.split, model.sub);
+            const unsigned number = symbol < kSmall ? small[symbol] : class_of(symbol, model.split, model.sub);
             classes[i] = static_cast<std::uint8_t>(number);
             if (symbol < single) continue;
-            const unsigned own = class_at(number, model.split, model.sub).own;
-            writer.put(symbol & ((1u << own) - 1), own);
+            writer.put(symbol & ((1u << own[number]) - 1), own[number]);
         }
-        bit_bytes = static_cast<std::size_t>(writer.finish() - bits.data());
-        return classes.data();
+        bit_bytes = static_cast<std::size_t>(writer.finish() - bits.get());
+        return classes.get();
     }
 
-    // Fills `words` from the end and moves the states; gives the place of the first word.
-    std::uint64_t run_lanes(const std::uint8_t* numbers, std::uint64_t count, std::uint32_t* states) {
-        std::uint16_t* words_at = words.data() + words.size();
-        if (model.frequencies[model.classes - 1] == kTotal) return words.size();
+    // Fills `words` from the end and moves the states; gives the first word.
+    std::uint16_t* run_lanes(const std::uint8_t* numbers, std::uint64_t count, std::uint32_t* states) {
+        if (model.frequencies[model.classes - 1] == kTotal) return words_end;  // the only class: it moves no state
         switch (lanes_of(count)) {
-            case 1: words_at = rounds<1>(numbers, count, states, words_at); break;
-            case 2: words_at = rounds<2>(numbers, count, states, words_at); break;
-            case 4: words_at = rounds<4>(numbers, count, states, words_at); break;
-            case 8: words_at = rounds<8>(numbers, count, states, words_at); break;
-            case 16: words_at = rounds<16>(numbers, count, states, words_at); break;
-            default: words_at = rounds<32>(numbers, count, states, words_at); break;
+            case 1: return rounds<1>(numbers, count, states);
+            case 2: return rounds<2>(numbers, count, states);
+            case 4: return rounds<4>(numbers, count, states);
+            case 8: return rounds<8>(numbers, count, states);
+            case 16: return rounds<16>(numbers, count, states);
+            default: return rounds<32>(numbers, count, states);
         }
-        return static_cast<std::uint64_t>(words_at - words.data());
     }
 
     template <unsigned N>
-    std::uint16_t* rounds(const std::uint8_t* numbers, std::uint64_t count, std::uint32_t* states, std::uint16_t* words_at) {
+    std::uint16_t* rounds(const std::uint8_t* numbers, std::uint64_t count, std::uint32_t* states) {
+        std::uint16_t* words_at = words_end;
         std::uint64_t i = count;
         for (; i % N != 0; --i) words_at = step(states[(i - 1) % N], numbers[i - 1], words_at);
         for (; i != 0; i -= N) {

@@ -50,6 +50,9 @@ inline unsigned class_of(std::uint32_t symbol, unsigned split, unsigned sub) {
     return (1u << split) + ((power - split) << sub) + ((symbol >> (power - sub)) & ((1u << sub) - 1));
 }
 
+// Symbols below are a class each, whose number they are. With split = sub the first larger ones are too.
+inline unsigned single_symbols(const Model& model) { return 1u << (model.split + (model.split == model.sub ? 1 : 0)); }
+
 // The lowest symbol of a class, and how many bits tell its symbols apart.
 struct Class {
     std::uint32_t lowest, own;
