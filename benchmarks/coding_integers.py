@@ -24,10 +24,8 @@ from featherweight.container.writer import Contents, pieces
 from featherweight.core import catalog
 from featherweight.encodings import payload
 from featherweight.encodings.base import Encoding
-from featherweight.encodings.dense import Dense
 from featherweight.encodings.uniform import Uniform
 from featherweight.entropy.base import Coder
-from featherweight.errors import EncodingError
 
 PEER = "FEATHERWEIGHT_NNCODEC_PYTHON"
 TIERS: dict[str, tuple[str, ...] | None] = {"fast": ("constant", "raw", "rans"), "small": None}  # None: all there are
@@ -126,9 +124,9 @@ def coded(network: str, qp: int, folder: Path, peer: Peer | None) -> Coded:
 
 def _rounded(weights: Weights, qp: int, stream: Path) -> Coded:
     """Levels about as large as nncodec's: to multiples of twice its step, as an even state of its trellis has them."""
-    steps = {name: step_of(qp if value.ndim > 1 else _QP_OF_THE_REST) for name, value in weights.items()}
-    levels = {name: np.rint(value / (2 * steps[name])).astype(np.int32) for name, value in weights.items()}
-    decoded = {name: np.float32(2 * steps[name]) * value.astype(np.float32) for name, value in levels.items()}
+    steps = {name: 2 * step_of(qp if value.ndim > 1 else _QP_OF_THE_REST) for name, value in weights.items()}
+    levels = {name: np.rint(value / steps[name]).astype(np.int32) for name, value in weights.items()}
+    decoded = {name: np.float32(steps[name]) * value.astype(np.float32) for name, value in levels.items()}
     return Coded(levels, steps, decoded, stream, None)
 
 
@@ -151,20 +149,16 @@ def coders(tier: str) -> list[Coder]:
 
 
 def encodings(case: Coded) -> dict[str, Encoding]:
-    """The integers as encodings of ours; a tensor whose integers are too large for one as the float32 they stand for.
+    """The integers as encodings of ours.
 
-    `dependent` says on which grid the integers lie; our trellis begins anew at each row, so that the values they stand
-    for differ from nncodec's. The integers and their bytes do not.
+    Its trellis runs through the whole tensor, and ours is told so: the values are nncodec's too.
     """
     return {name: _encoding(case, name) for name in case.levels}
 
 
 def _encoding(case: Coded, name: str) -> Encoding:
-    step = torch.tensor([case.steps[name]], dtype=torch.float32)
-    try:
-        return Uniform(torch.from_numpy(case.levels[name]), step, dependent=case.peer is not None)
-    except EncodingError:
-        return Dense(torch.from_numpy(case.decoded[name]))
+    levels, step = torch.from_numpy(case.levels[name]), torch.tensor([case.steps[name]], dtype=torch.float32)
+    return Uniform(levels, step, dependent=case.peer is not None, continued=True)
 
 
 def whole_file(content: Mapping[str, Encoding], chosen: Sequence[Coder]) -> bytes:
@@ -182,11 +176,11 @@ def read_back(data: bytes) -> dict[str, Encoding]:
 
 
 def same_integers(case: Coded, read: Mapping[str, Encoding]) -> bool:
-    """Whether a file gives the very integers back (and the values of those it keeps as values)."""
+    """Whether a file gives the very integers back, and values that are the peer's."""
     return set(read) == set(case.levels) and all(_same(case, name, item) for name, item in read.items())
 
 
 def _same(case: Coded, name: str, item: Encoding) -> bool:
-    if isinstance(item, Uniform):
-        return bool(np.array_equal(item.levels.numpy(), case.levels[name]))
+    if not isinstance(item, Uniform) or not np.array_equal(item.levels.numpy(), case.levels[name]):
+        return False
     return bool(np.array_equal(item.to_tensor().numpy(), case.decoded[name]))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from featherweight.encodings._levels import MAX_LEVEL, divisor, from_symbols, to_symbols
-from featherweight.entropy.tables import MAX_ALPHABET
+from featherweight.encodings._levels import FINEST, MAX_LEVEL, divisor, from_symbols, to_symbols
+from featherweight.entropy.tables import LARGEST_ALPHABET
 
 
 def test_small_levels_have_small_symbols():
@@ -13,10 +13,12 @@ def test_small_levels_have_small_symbols():
 
 
 def test_all_levels_there_and_back():
-    levels = np.arange(-MAX_LEVEL, MAX_LEVEL + 1, dtype=np.int32)
-    symbols = to_symbols(levels)
-    assert np.array_equal(from_symbols(symbols), levels)
-    assert np.array_equal(np.sort(symbols), np.arange(MAX_ALPHABET - 1))
+    small = np.arange(-3000, 3001, dtype=np.int32)
+    assert np.array_equal(np.sort(to_symbols(small)), np.arange(6001))
+    for levels in (small, np.array([-MAX_LEVEL, 1 - MAX_LEVEL, 0, MAX_LEVEL - 1, MAX_LEVEL], np.int32)):
+        symbols = to_symbols(levels)
+        assert np.array_equal(from_symbols(symbols), levels)
+        assert symbols.max() < LARGEST_ALPHABET
 
 
 @pytest.mark.parametrize(("largest", "kind"), [(0, np.uint8), (127, np.uint8), (128, np.uint16), (40_000, np.uint32)])
@@ -48,8 +50,8 @@ def test_where_there_is_none_the_finest_that_reaches_all():
     weight = torch.randn(1000)
     step = divisor(weight)
     largest = float(weight.abs().max())
-    assert 0.99 * largest < step * MAX_LEVEL * (1 - 2**-9) + 1e-9
-    assert largest <= step * MAX_LEVEL
+    assert 0.99 * largest < step * FINEST * (1 - 2**-9) + 1e-9
+    assert largest <= step * FINEST
     assert divisor(torch.tensor([1e-30, 1e30])) > 1e24
 
 

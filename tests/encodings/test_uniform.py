@@ -10,6 +10,7 @@ from featherweight.encodings.dense import Dense
 from featherweight.encodings.uniform import Uniform
 from featherweight.entropy.base import Work
 from featherweight.errors import EncodingError, FormatError
+from featherweight.numerics import trellis
 from featherweight.training.constraints import constraints_of
 
 TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -246,7 +247,9 @@ def test_finite_and_nonzeros():
         ((1, 5), (2, 1), "E_SHAPE"),
         ((0, 5), (3, 1), "E_SHAPE"),
         ((3,), (0, 0), "E_COUNT"),
-        ((3,), (0, 1 << 20), "E_COUNT"),
+        ((3,), (0, 1 << 31), "E_COUNT"),
+        ((3,), (5, 3), "E_SHAPE"),
+        ((2, 3), (4, 3), "E_VERSION"),
         ((0,), (0, 2), "E_COUNT"),
     ],
 )
@@ -296,3 +299,22 @@ def test_a_reader_may_give_up_in_between(dependent):
         Uniform(encoding.levels, encoding.step, dependent).decoded(Work(check=check))
     calls.clear()
     assert torch.equal(encoding.decoded(Work()), encoding.to_tensor())
+
+
+def test_a_continued_trellis_runs_through_the_tensor():
+    """The reconstruction of ISO/IEC 15938-17, level by level, with one state for the whole tensor."""
+    levels = torch.tensor([[1, 0, -2, 3], [5, -1, 0, 2], [-3, 1, 1, 0]])
+    state, expected = 0, []
+    for level in levels.reshape(-1).tolist():
+        expected.append(2 * level - (state & 1) * ((level > 0) - (level < 0)))
+        state = trellis.NEXT[state][level & 1]
+    through = Uniform(levels, torch.tensor([0.5]), dependent=True, continued=True)
+    assert through.multiples.reshape(-1).tolist() == expected
+    anew = Uniform(levels, torch.tensor([0.5]), dependent=True)
+    assert anew.multiples[1:].tolist() != through.multiples[1:].tolist()
+    there_and_back(through)
+
+
+def test_only_dependent_tensors_of_rows_are_continued():
+    assert not Uniform(torch.ones(3, 2, dtype=torch.int8), torch.ones(1), continued=True).continued
+    assert not Uniform(torch.ones(6, dtype=torch.int8), torch.ones(1), dependent=True, continued=True).continued

@@ -10,7 +10,7 @@ from featherweight.errors import EncodingError, FormatError
 RAW = Raw()
 
 
-@given(st.integers(1, 1 << 20).flatmap(lambda a: st.tuples(st.just(a), st.lists(st.integers(0, a - 1), max_size=40))))
+@given(st.integers(1, 1 << 32).flatmap(lambda a: st.tuples(st.just(a), st.lists(st.integers(0, a - 1), max_size=40))))
 def test_round_trip(case):
     alphabet, numbers = case
     symbols = np.array(numbers, np.uint32)
@@ -20,7 +20,7 @@ def test_round_trip(case):
 
 
 @pytest.mark.parametrize(
-    ("alphabet", "width"), [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (256, 8), (257, 9), (1 << 20, 20)]
+    ("alphabet", "width"), [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (256, 8), (257, 9), (1 << 20, 20), (1 << 32, 32)]
 )
 def test_width(alphabet, width):
     assert width_of(alphabet) == width

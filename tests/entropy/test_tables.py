@@ -105,6 +105,7 @@ def test_requests_that_no_stream_meets():
         with pytest.raises(FormatError, match="E_COUNT"):
             tables.check_request(Stream(count, alphabet))
     tables.check_request(Stream(0, 1 << 20))
+    tables.check_request(Stream(0, 1 << 32), tables.LARGEST_ALPHABET)
 
 
 def test_streams_that_cannot_be_coded():

@@ -9,25 +9,25 @@ from torch import Tensor
 from featherweight.entropy.base import Symbols
 from featherweight.entropy.tables import MAX_ALPHABET, symbol_type
 
-MAX_LEVEL = MAX_ALPHABET // 2 - 1  # of both signs
+MAX_LEVEL = (1 << 30) - 1  # of both signs: twice as much, as the trellis makes of it, still fits into int32
+FINEST = MAX_ALPHABET // 2 - 1  # levels that `divisor` makes: every coder takes them
 
 
 def to_symbols(levels: NDArray[np.int32]) -> Symbols:
     """0, -1, 1, -2, 2 ... as 0, 1, 2, 3, 4 ..., in the smallest type that holds them."""
-    symbols = 2 * np.abs(levels) - (levels < 0)
+    symbols = 2 * np.abs(levels.astype(np.int64, copy=False)) - (levels < 0)
     return symbols.astype(symbol_type(int(symbols.max(initial=0)) + 1))
 
 
 def from_symbols(symbols: Symbols) -> NDArray[np.int32]:
     """The levels that `to_symbols` turned into `symbols`."""
-    wide = symbols.astype(np.int32)
-    levels: NDArray[np.int32] = (wide >> 1) ^ -(wide & 1)
-    # an odd symbol 2 k - 1 stands for -k, and its complement (wide >> 1) ^ -1 is just that
+    levels: NDArray[np.int32] = (symbols >> 1).astype(np.int32) ^ -(symbols & 1).astype(np.int32)
+    # an odd symbol 2 k - 1 stands for -k, and its complement (symbol >> 1) ^ -1 is just that
     return levels
 
 
 def divisor(weight: Tensor) -> float:
-    """The largest step of which all weights are a whole number of at most MAX_LEVEL; else the least that reaches all.
+    """The largest step of which all weights are a whole number of at most FINEST; else the least that reaches all.
 
     1 for weights that are all zero or not all finite.
     """
@@ -42,6 +42,6 @@ def divisor(weight: Tensor) -> float:
     lowest = int((exponents - 53 + zeros).min())
     if math.frexp(largest)[1] - lowest < 63:
         step = math.ldexp(float(np.gcd.reduce(np.ldexp(values, -lowest).astype(np.int64))), lowest)
-        if largest <= MAX_LEVEL * step:
+        if largest <= FINEST * step:
             return step
-    return largest / MAX_LEVEL * (1 + 2**-8)  # a little more: the step is rounded to the weight's type
+    return largest / FINEST * (1 + 2**-8)  # a little more: the step is rounded to the weight's type

@@ -1,9 +1,11 @@
 """Uniform: each weight is a whole number of steps; one step for the tensor, or one for each of its rows.
 
-In the file: two fields, form and alphabet. form is `dependent + 2 * by_rows`. Then one stream, the levels in row-major
-order as symbols 0, 1, 2, 3, 4 ... for 0, -1, 1, -2, 2 ..., and one child, the steps, shape (1,) or (shape[0],).
+In the file: two fields, form and alphabet. form is `dependent + 2 * by_rows + 4 * continued`. Then one stream, the
+levels in row-major order as symbols 0, 1, 2, 3, 4 ... for 0, -1, 1, -2, 2 ..., and one child, the steps, shape (1,) or
+(shape[0],).
 Dependent levels stand on one of two grids, see numerics/trellis.py; the trellis begins anew at each row (one row below
-rank 2), so that rows are read and quantized independently of each other.
+rank 2), so that rows are read and quantized independently of each other. A continued one runs through the whole tensor,
+as that of ISO/IEC 15938-17 does.
 """
 
 import math
@@ -23,7 +25,7 @@ from featherweight.entropy.base import ALONE, Stream, Work
 from featherweight.errors import EncodingError, FormatError
 from featherweight.numerics import trellis
 
-_BY_ROWS = 2
+_BY_ROWS, _CONTINUED = 2, 4
 _CHUNK = 1 << 20  # weights handled at a time: no float64 copy ever has the size of the tensor
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _NEAR = 16  # a tensor this many rounding errors or less from one of this structure is taken for one
@@ -33,7 +35,7 @@ _NEAR = 16  # a tensor this many rounding errors or less from one of this struct
 class Uniform(Encoding):
     """Whole numbers of steps: weight = step * level, or the dependent grid of numerics/trellis.py.
 
-    `levels` are integers of the tensor's shape, at most 2^19 - 1 in size, kept as int32; `step` has shape (1,) or
+    `levels` are integers of the tensor's shape, at most 2^30 - 1 in size, kept as int32; `step` has shape (1,) or
     (shape[0],), is finite and above 0, and is an encoding itself or a tensor that becomes a Dense one; its type (not
     below 16 bits) is that of the weights, which are computed in float32 (float64 for float64) and then rounded.
 
@@ -43,23 +45,27 @@ class Uniform(Encoding):
     levels: Tensor
     step: Encoding
     dependent: bool
+    continued: bool  # the trellis runs on from row to row; only a dependent tensor of two rows or more may be so
 
     code: ClassVar[int] = 3
     field_count: ClassVar[int] = 2
 
-    def __init__(self, levels: Tensor, step: Encoding | Tensor, dependent: bool = False) -> None:
+    def __init__(
+        self, levels: Tensor, step: Encoding | Tensor, dependent: bool = False, continued: bool = False
+    ) -> None:
         child = Dense(step) if isinstance(step, Tensor) else step
         _check_levels(levels)
         _check_steps(child, tuple(levels.shape))
         object.__setattr__(self, "levels", levels.detach().to(torch.int32))
         object.__setattr__(self, "step", child)
         object.__setattr__(self, "dependent", bool(dependent))
+        object.__setattr__(self, "continued", bool(dependent and continued and _matrix(self.shape)[0] > 1))
 
     @classmethod
     def of(cls, weight: Tensor, step: Encoding | Tensor) -> "Uniform":
         """Each weight as its nearest multiple of the step, the even one of two that are equally near.
 
-        Raises: EncodingError for weights that are no numbers, or that lie beyond 2^19 - 1 steps.
+        Raises: EncodingError for weights that are no numbers, or that lie beyond 2^30 - 1 steps.
         """
         child = Dense(step) if isinstance(step, Tensor) else step
         _check_steps(child, tuple(weight.shape))
@@ -122,12 +128,12 @@ class Uniform(Encoding):
             child = child.updated(torch.where(lost, self.step.to_tensor().detach().to(fitted), fitted.abs()))
         signs = torch.where(lost, 0.0, fitted.sign()).to(torch.int32)
         if bool((signs == 1).all()):
-            changed = Uniform(self.levels, child, self.dependent)
+            changed = Uniform(self.levels, child, self.dependent, self.continued)
             changed.__dict__["multiples"] = self.multiples
             return changed
         rows, columns = _rows(self.shape, len(signs))
         levels = self.levels.to(signs.device).reshape(rows, columns) * signs[:, None]
-        return Uniform(levels.reshape(self.shape), child, self.dependent)
+        return Uniform(levels.reshape(self.shape), child, self.dependent, self.continued)
 
     def state(self) -> dict[str, Tensor]:
         """The levels and the state of the steps."""
@@ -137,7 +143,7 @@ class Uniform(Encoding):
         """See Encoding."""
         prefix = "step."
         inner = {name.removeprefix(prefix): item for name, item in state.items() if name.startswith(prefix)}
-        return Uniform(state["levels"], self.step.restored(inner), self.dependent)
+        return Uniform(state["levels"], self.step.restored(inner), self.dependent, self.continued)
 
     @property
     def finite(self) -> bool:
@@ -161,7 +167,7 @@ class Uniform(Encoding):
 
     def pack(self, form: int | None = None) -> Packed:
         """See Encoding. The only form is the one that dependence and number of steps make."""
-        number = self.dependent + _BY_ROWS * (self.step.shape[0] > 1)
+        number = self.dependent + _BY_ROWS * (self.step.shape[0] > 1) + _CONTINUED * self.continued
         if form not in (None, number):
             raise EncodingError(f"the form of this tensor is {number}", value=form)
         symbols = to_symbols(self.levels.reshape(-1).cpu().numpy())
@@ -171,15 +177,20 @@ class Uniform(Encoding):
     def layout(cls, shape: Shape, fields: Sequence[int]) -> Layout:
         """See Encoding. Raises: FormatError (E_VERSION, E_SHAPE, E_COUNT)."""
         form, alphabet = fields
-        by_rows = form >= _BY_ROWS
-        if form > 1 + _BY_ROWS:
+        by_rows, dependent, continued = bool(form & _BY_ROWS), bool(form & 1), bool(form & _CONTINUED)
+        if form > 1 + _BY_ROWS + _CONTINUED or (continued and not dependent):
             raise FormatError("E_VERSION", "a form of levels that this version does not know", value=form)
         if by_rows and (not shape or shape[0] < 2):
             raise FormatError("E_SHAPE", "steps of rows for a tensor without two rows", value=shape)
         count = math.prod(shape)
+        rows, columns = _matrix(shape)
+        if continued and rows < 2:
+            raise FormatError("E_SHAPE", "a trellis of one row that runs on", value=shape)
         if not 1 <= alphabet <= (2 * MAX_LEVEL + 1 if count else 1):
             raise FormatError("E_COUNT", f"levels are at most {MAX_LEVEL} in size", value=alphabet)
-        return Layout((Stream(count, alphabet, shape, signed=True),), ((shape[0] if by_rows else 1,),))
+        trellis = (count if continued else columns) if dependent else 0
+        levels = Stream(count, alphabet, shape, signed=True, trellis=trellis)
+        return Layout((levels,), ((shape[0] if by_rows else 1,),))
 
     @classmethod
     def unpack(cls, shape: Shape, packed: Packed, work: Work = ALONE) -> "Uniform":
@@ -201,7 +212,7 @@ class Uniform(Encoding):
         except EncodingError as error:
             code = "E_NONFINITE" if _computable(step.dtype) else "E_VERSION"
             raise FormatError(code, error.what, value=error.value) from error
-        return cls(torch.from_numpy(levels).reshape(shape), step, bool(form & 1))
+        return cls(torch.from_numpy(levels).reshape(shape), step, bool(form & 1), bool(form & _CONTINUED))
 
     @classmethod
     def describe(cls, fields: Sequence[int]) -> str:
@@ -213,7 +224,7 @@ class Uniform(Encoding):
     def _multiples(self, work: Work) -> Tensor:
         if not self.dependent:
             return self.levels
-        rows, columns = _matrix(self.shape)
+        rows, columns = (1, self.levels.numel()) if self.continued else _matrix(self.shape)
         levels = self.levels.cpu().numpy().reshape(rows, columns)
         found = np.empty_like(levels)
         some = max(1, _CHUNK // max(columns, 1))

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from featherweight.entropy.base import ALONE, Coder, Stream, Symbols, Work
-from featherweight.entropy.tables import check_request, check_stream, symbol_type
+from featherweight.entropy.tables import LARGEST_ALPHABET, check_request, check_stream, symbol_type
 from featherweight.errors import EncodingError, FormatError
 
 _CHUNK = 1 << 20  # symbols filled in at a time
@@ -30,7 +30,7 @@ class Constant(Coder):
 
         Raises: FormatError (E_COUNT, E_DECODED_SIZE, E_INDEX).
         """
-        check_request(stream)
+        check_request(stream, LARGEST_ALPHABET)
         size = _size(stream)
         if len(data) != size:
             raise FormatError(
@@ -47,7 +47,7 @@ class Constant(Coder):
 
     def size(self, symbols: Symbols, stream: Stream) -> int:
         """See Coder. Raises: EncodingError also for a stream of different symbols."""
-        check_stream(symbols, stream)
+        check_stream(symbols, stream, LARGEST_ALPHABET)
         if len(symbols) and bool((symbols != symbols[0]).any()):
             raise EncodingError("the symbols are not all equal", value=int(symbols.max()), fix="Use another coder.")
         return _size(stream)

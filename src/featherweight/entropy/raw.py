@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from featherweight.entropy._bits import BitWriter, check_end
 from featherweight.entropy.base import ALONE, Coder, Stream, Symbols, Work
-from featherweight.entropy.tables import check_request, check_stream, symbol_type
+from featherweight.entropy.tables import LARGEST_ALPHABET, check_request, check_stream, symbol_type
 from featherweight.errors import FormatError
 
+_WIDEST = 24  # bits that a BitWriter puts at once; wider symbols go in two halves
 _CHUNK = 1 << 18  # symbols unpacked at a time, a multiple of 8 so that chunks begin at whole bytes
 
 
@@ -24,17 +25,24 @@ class Raw(Coder):
 
     def to_bits(self, symbols: Symbols, stream: Stream) -> bytes:
         """See Coder."""
-        check_stream(symbols, stream)
+        check_stream(symbols, stream, LARGEST_ALPHABET)
         width = width_of(stream.alphabet)
         if width == 8:
             return symbols.astype(np.uint8).tobytes()
         writer = BitWriter()
-        writer.put_all(symbols, np.broadcast_to(np.uint8(width), symbols.shape))
+        if width <= _WIDEST:
+            writer.put_all(symbols, np.broadcast_to(np.uint8(width), symbols.shape))
+            return writer.finish()
+        widths = np.tile(np.array([width - 16, 16], np.uint8), min(len(symbols), _CHUNK))
+        for start in range(0, len(symbols), _CHUNK):
+            part = symbols[start : start + _CHUNK]
+            halves = np.stack([part >> 16, part & 0xFFFF], axis=1).reshape(-1)
+            writer.put_all(halves, widths[: len(halves)])
         return writer.finish()
 
     def from_bits(self, data: bytes | memoryview, stream: Stream, work: Work = ALONE) -> Symbols:
         """See Coder. Raises: FormatError (E_COUNT, E_DECODED_SIZE, E_PADDING, E_INDEX)."""
-        check_request(stream)
+        check_request(stream, LARGEST_ALPHABET)
         count, alphabet = stream.count, stream.alphabet
         width = width_of(alphabet)
         if count * width > 8 * len(data):
@@ -59,7 +67,7 @@ class Raw(Coder):
 
     def size(self, symbols: Symbols, stream: Stream) -> int:
         """See Coder. O(count), for the check of the symbols."""
-        check_stream(symbols, stream)
+        check_stream(symbols, stream, LARGEST_ALPHABET)
         return (len(symbols) * width_of(stream.alphabet) + 7) // 8
 
 

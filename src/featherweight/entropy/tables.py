@@ -7,7 +7,8 @@ from featherweight.core.native import native
 from featherweight.entropy.base import ALONE, Stream, Symbols, Work
 from featherweight.errors import EncodingError, FormatError
 
-MAX_ALPHABET = 1 << 20
+MAX_ALPHABET = 1 << 20  # that every coder takes
+LARGEST_ALPHABET = 1 << 32  # that any coder takes
 
 Counts = NDArray[np.int64]
 """How often each symbol occurs, shape (alphabet,)."""
