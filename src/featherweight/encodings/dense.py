@@ -51,7 +51,7 @@ _NAN = {
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
 _PLANES, _VALUES, _TURNED = 16, 32, 512
 _CHUNK = 1 << 20  # values read at a time
-_CACHED = 1 << 16  # values taken apart and put together at a time: they stay in the cache
+_CACHED = 1 << 15  # values taken apart and put together at a time: they stay in the cache
 _SMALL = 1 << 12  # fewer values do not repay turning them
 _LARGE = 1 << 16  # so many values are not smaller with all bytes in one stream
 
@@ -271,31 +271,35 @@ def _parsed(kind: int) -> _Form:
 def _planes(raw: NDArray[np.uint8], turned: bool) -> tuple[Symbols, ...]:
     """The columns of a matrix of bytes, shape (n, itemsize), lowest first; each value turned first where asked."""
     count, size = raw.shape
+    values = np.ascontiguousarray(raw).view(f"<u{size}").reshape(-1)
     planes = tuple(np.empty(count, np.uint8) for _ in range(size))
     for start in range(0, count, _CACHED):
-        part = np.ascontiguousarray(raw[start : start + _CACHED])
+        part = values[start : start + _CACHED]
         if turned:
-            values = part.view(f"<u{size}")
-            part = ((values << 1) | (values >> (8 * size - 1))).view(np.uint8)
+            part = (part << 1) | (part >> (8 * size - 1))
         for place, plane in enumerate(planes):
-            plane[start : start + _CACHED] = part[:, place]
+            plane[start : start + _CACHED] = part >> (8 * place)  # keeps the lowest byte
     return planes
 
 
 def _joined(planes: Sequence[Symbols], turned: bool, work: Work) -> NDArray[np.uint8]:
     """The values of streams of n bytes each as bytes in the order of the machine, shape (n, planes)."""
     count, size = len(planes[0]), len(planes)
-    joined = np.empty((count, 1), f"=u{size}")
-    part = np.empty((_CACHED, size), np.uint8)
+    joined = np.empty(count, f"=u{size}")
     for start in range(0, count, _CACHED):
         if start % _CHUNK == 0:
             work.check()
         out = joined[start : start + _CACHED]
-        for place, plane in enumerate(planes):
-            part[: len(out), place] = plane[start : start + _CACHED]
-        values = part[: len(out)].view(f"<u{size}")
-        out[:] = (values >> 1) | (values << (8 * size - 1)) if turned else values
-    return joined.view(np.uint8)
+        out[:] = planes[0][start : start + _CACHED]
+        if turned:
+            sign = out << (8 * size - 1)
+            out >>= 1
+            out |= sign
+        for place, plane in enumerate(planes[1:], 1):
+            part = plane[start : start + _CACHED].astype(joined.dtype)
+            part <<= 8 * place - turned
+            out |= part
+    return joined.view(np.uint8).reshape(count, size)
 
 
 def _converted(values: Tensor, kind: torch.dtype, work: Work) -> Tensor:

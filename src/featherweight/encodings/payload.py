@@ -7,7 +7,8 @@
 follow and of what size (`Encoding.layout`). The payload is the streams, one after the other, in the order of the spec.
 
 A writer measures the forms that an encoding has and, for each stream, the coders it may use, and keeps what takes the
-fewest bytes, numbers of the spec included; of equals the earlier form and the smaller coder number. So the bytes are a
+fewest bytes, numbers of the spec included; of equals the earlier form and the smaller coder number. (One exception, so
+that what cannot be compressed is read at the speed of copying: encodings/_choice.py.) So the bytes are a
 pure function of content and coders: writing again what was read gives the same bytes. A reader does not demand the
 smallest: other choices decode to the same content, and `encode(..., like=spec)` repeats them byte for byte.
 """
@@ -17,10 +18,11 @@ from dataclasses import dataclass
 
 import torch
 
+from featherweight.encodings._choice import Choice, choose, floor
 from featherweight.encodings._spec import MAX_DEPTH, Node, parse
 from featherweight.encodings._spec import coders as all_coders
 from featherweight.encodings.base import Encoding, Packed, Shape
-from featherweight.entropy.base import ALONE, Coder, Stream, Symbols, Work
+from featherweight.entropy.base import ALONE, Coder, Stream, Work
 from featherweight.entropy.tables import symbol_type
 from featherweight.errors import EncodingError, FormatError
 
@@ -123,24 +125,24 @@ def decode(shape: Shape, spec: Sequence[int], data: bytes | memoryview, work: Wo
 
 @dataclass(frozen=True)
 class _Coded:
-    """An encoding with all choices made: its streams with the coder of each and the bytes it takes there."""
+    """An encoding with all choices made: its streams, and how each of them is coded."""
 
     code: int
     packed: Packed
     streams: tuple[Stream, ...]
-    choices: tuple[tuple[Coder, int], ...]
+    choices: tuple[Choice, ...]
     children: tuple["_Coded", ...]
 
     @property
     def cost(self) -> int:
         """Bytes of the streams and of the numbers that come with the form, children aside."""
-        numbers = [*self.packed.fields, *(size for _, size in self.choices)]
-        return sum(size for _, size in self.choices) + len(self.choices) + sum(map(_number_bytes, numbers))
+        numbers = [*self.packed.fields, *(choice.size for choice in self.choices)]
+        return sum(choice.size for choice in self.choices) + len(self.choices) + sum(map(_number_bytes, numbers))
 
     @property
     def total(self) -> int:
         """Bytes of all streams, those of children included."""
-        return sum(size for _, size in self.choices) + sum(child.total for child in self.children)
+        return sum(choice.size for choice in self.choices) + sum(child.total for child in self.children)
 
 
 def _smallest(encoding: Encoding, coders: Sequence[Coder], depth: int) -> _Coded:
@@ -150,27 +152,16 @@ def _smallest(encoding: Encoding, coders: Sequence[Coder], depth: int) -> _Coded
     for form in encoding.forms():
         packed = encoding.pack(form)
         streams = _streams(encoding, packed)
-        pairs = zip(packed.streams, streams, strict=True)
-        coded = _Coded(encoding.code, packed, streams, tuple(_best(*pair, coders) for pair in pairs), ())
+        pairs = list(zip(packed.streams, streams, strict=True))
+        if best is not None and sum(floor(*pair, coders) for pair in pairs) >= best.cost:
+            continue  # so it need not be coded to know that it is larger
+        coded = _Coded(encoding.code, packed, streams, tuple(choose(*pair, coders) for pair in pairs), ())
         if best is None or coded.cost < best.cost:
             best = coded
     if best is None:
         raise EncodingError("has no form for the file", value=type(encoding).__name__)
     children = tuple(_smallest(child, coders, depth + 1) for child in best.packed.children)
     return _Coded(best.code, best.packed, best.streams, best.choices, children)
-
-
-def _best(symbols: Symbols, stream: Stream, coders: Sequence[Coder]) -> tuple[Coder, int]:
-    """The coder that takes the fewest bytes, the first of equals, and how many."""
-    found: list[tuple[Coder, int]] = []
-    for coder in coders:
-        try:
-            found.append((coder, coder.size(symbols, stream)))
-        except EncodingError:  # a stream that this coder cannot hold; raw holds all that are in order
-            continue
-    if not found:
-        raise EncodingError(f"no coder holds the stream of an alphabet of {stream.alphabet}", value=len(symbols))
-    return min(found, key=lambda pair: pair[1])
 
 
 def _repeated(encoding: Encoding, node: Node) -> _Coded:
@@ -182,10 +173,10 @@ def _repeated(encoding: Encoding, node: Node) -> _Coded:
         raise EncodingError("the spec is of another content", value=packed.fields)
     streams = _streams(encoding, packed)
     made = [all_coders()[code]() for code, _ in node.streams]
-    sizes = [coder.size(*pair) for coder, pair in zip(made, zip(packed.streams, streams, strict=True), strict=True)]
+    choices = tuple(Choice(coder, 0) for coder in made)  # of which nobody asks the size
     pairs = zip(packed.children, node.children, strict=True)
     children = tuple(_repeated(child, below) for child, below in pairs)
-    return _Coded(encoding.code, packed, streams, tuple(zip(made, sizes, strict=True)), children)
+    return _Coded(encoding.code, packed, streams, choices, children)
 
 
 def _read_like(encoding: Encoding, spec: Sequence[int]) -> Node:
@@ -197,9 +188,9 @@ def _read_like(encoding: Encoding, spec: Sequence[int]) -> Node:
 
 def _write(node: _Coded, spec: list[int], parts: list[bytes]) -> None:
     spec += [node.code, *node.packed.fields]
-    for symbols, stream, (coder, _) in zip(node.packed.streams, node.streams, node.choices, strict=True):
-        parts.append(coder.to_bits(symbols, stream))
-        spec += [coder.code, len(parts[-1])]
+    for symbols, stream, choice in zip(node.packed.streams, node.streams, node.choices, strict=True):
+        parts.append(choice.coder.to_bits(symbols, stream) if choice.data is None else choice.data)
+        spec += [choice.coder.code, len(parts[-1])]
     for child in node.children:
         _write(child, spec, parts)
 

@@ -49,6 +49,8 @@ class Coder(ABC):
     """
 
     code: ClassVar[int]  # the number of the coder in the file, 0..255, never reused
+    static: ClassVar[bool] = False  # one code for the whole stream: its bytes are never below the zero-order entropy
+    sizes_by_coding: ClassVar[bool] = False  # `size` costs as much as `to_bits`
 
     @abstractmethod
     def to_bits(self, symbols: Symbols, stream: Stream) -> bytes:

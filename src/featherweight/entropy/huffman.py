@@ -41,6 +41,7 @@ class Huffman(Coder):
     """Optimal whole-bit codes, the code lengths in front."""
 
     code: ClassVar[int] = 2
+    static: ClassVar[bool] = True
 
     def to_bits(self, symbols: Symbols, stream: Stream) -> bytes:
         """See Coder. Raises: EncodingError also for fewer than 2 or more than 2^15 different symbols."""

@@ -45,6 +45,8 @@ class Rans(Coder):
     """Within a fraction of a percent of the entropy at some hundred million symbols a second, statistics in front."""
 
     code: ClassVar[int] = 3
+    static: ClassVar[bool] = True
+    sizes_by_coding: ClassVar[bool] = True
 
     def to_bits(self, symbols: Symbols, stream: Stream) -> bytes:
         """See Coder. Raises: EncodingError also for fewer than 2 different symbols."""
