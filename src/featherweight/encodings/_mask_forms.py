@@ -68,7 +68,10 @@ class MaskForm:
         return form
 
     def streams(self, shape: Shape, kept: int, fillings: int) -> tuple[Stream, ...]:
-        """What follows the fields. Raises: FormatError for counts that do not fit into the shape (E_SHAPE) or the form (E_COUNT)."""
+        """What follows the fields.
+
+        Raises: FormatError for counts that do not fit into the shape (E_SHAPE) or the form (E_COUNT).
+        """
         rows, columns = matrix(shape)
         if fillings and not (self.width and kept):
             raise FormatError("E_COUNT", "fillings without a weight behind them, or in a bitmap", value=fillings)
