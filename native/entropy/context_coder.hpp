@@ -43,6 +43,20 @@ constexpr std::uint32_t bounded(std::uint32_t probability) {
     return probability < kLeast ? kLeast : probability > kMost ? kMost : probability;
 }
 
+// How to end: what to add to `low` for the number in low..low+range-1 with the most zero bits at its end, by eights.
+struct End {
+    std::uint64_t more;
+    unsigned zeros;  // 32..64; range is at least 2^32
+};
+
+inline End end_of(std::uint64_t low, std::uint64_t range) {
+    if (0 - low < range) return {0 - low, 64};
+    for (unsigned zeros = 56;; zeros -= 8) {
+        const std::uint64_t more = (0 - low) & ((std::uint64_t{1} << zeros) - 1);
+        if (more < range) return {more, zeros};
+    }
+}
+
 class Encoder {
 public:
     explicit Encoder(std::vector<std::uint8_t>& out) : out_(out), begin_(out.size()) {}
@@ -67,17 +81,12 @@ public:
         return value;
     }
 
-    // The number with the most zero bytes at its end that decodes, without those bytes.
+    // The number with the most zero bytes at its end that decodes, without those bytes. What was moved on stays, so
+    // that a block is as long as what it holds, to 4 bytes.
     void finish() {
-        for (unsigned zeros = 56;; zeros -= 8) {
-            const std::uint64_t mask = (std::uint64_t{1} << zeros) - 1;
-            const std::uint64_t more = (0 - low_) & mask;
-            if (more >= range_) continue;
-            add(more);
-            break;
-        }
-        for (int i = 0; i < 2; ++i) put();
-        while (out_.size() > begin_ && out_.back() == 0) out_.pop_back();
+        const End end = end_of(low_, range_);
+        add(end.more);
+        for (unsigned bits = 64; bits > end.zeros; bits -= 8) out_.push_back(static_cast<std::uint8_t>(low_ >> (bits - 8)));
     }
 
 private:
@@ -105,10 +114,10 @@ private:
 class Decoder {
 public:
     Decoder(const std::uint8_t* data, std::uint64_t size) : data_(data), size_(size) {
-        code_ = load_big64_within(data, size, 0);
-        window_ = code_;
+        window_ = load_big64_within(data, size, 0);
         at_ = 8;
-        broken_ = code_ == ~std::uint64_t{0};
+        broken_ = window_ == ~std::uint64_t{0};
+        code_ = broken_ ? 0 : window_;
     }
 
     std::uint32_t bit(std::uint32_t probability, std::uint32_t) {
@@ -139,12 +148,8 @@ public:
 
     // Whether the bytes end as `Encoder::finish` ends them.
     bool finished() const {
-        if (broken_ || size_ > at_ || (size_ > 0 && data_[size_ - 1] == 0)) return false;
-        const std::uint64_t low = window_ - code_;
-        for (unsigned zeros = 56;; zeros -= 8) {
-            const std::uint64_t more = (0 - low) & ((std::uint64_t{1} << zeros) - 1);
-            if (more < range_) return more == code_;
-        }
+        const End end = end_of(window_ - code_, range_);
+        return !broken_ && end.more == code_ && size_ == at_ - end.zeros / 8;
     }
 
 private:

@@ -104,11 +104,14 @@ class Encoder(BinaryCoder):
         return value
 
     def finish(self) -> bytes:
-        """The block: of the numbers that decode, the one with the most zero bytes at its end, without those bytes."""
-        self._add(_rest(self._low, self._range))
-        self._put()
-        self._put()
-        return bytes(self._out).rstrip(b"\0")
+        """The block: of the numbers that decode, the one with the most zero bytes at its end, without those bytes.
+
+        Bytes that have been moved on stay even if they are zero: so a block is as long as what it holds, to 4 bytes,
+        and its length bounds its symbols.
+        """
+        more, zeros = _end(self._low, self._range)
+        self._add(more)
+        return bytes(self._out) + self._low.to_bytes(8, "big")[: 8 - zeros]
 
     def _add(self, amount: int) -> None:
         self._low += amount
@@ -136,10 +139,10 @@ class Decoder(BinaryCoder):
     def __init__(self, data: bytes | memoryview) -> None:
         self._data = bytes(data)
         self._range = _MASK
-        self.at = 0  # bytes taken
+        self._at = 0  # bytes taken
         self._window = self._next(8)
-        self._code = self._window
-        self.broken = self._code == _MASK
+        self.broken = self._window == _MASK
+        self._code = 0 if self.broken else self._window
 
     def bit(self, probability: int, value: int) -> int:
         """See BinaryCoder."""
@@ -164,15 +167,19 @@ class Decoder(BinaryCoder):
         self._move()
         return value
 
+    @property
+    def offset(self) -> int:
+        """The byte behind those that were taken."""
+        return min(self._at, len(self._data))
+
     def finished(self) -> bool:
         """Whether the bytes end as `Encoder.finish` ends them."""
-        if self.broken or len(self._data) > self.at or self._data.endswith(b"\0"):
-            return False
-        return _rest(self._window - self._code & _MASK, self._range) == self._code
+        more, zeros = _end(self._window - self._code & _MASK, self._range)
+        return not self.broken and more == self._code and len(self._data) == self._at - zeros
 
     def _next(self, count: int) -> int:
-        taken = self._data[self.at : self.at + count].ljust(count, b"\0")
-        self.at += count
+        taken = self._data[self._at : self._at + count].ljust(count, b"\0")
+        self._at += count
         return int.from_bytes(taken, "big")
 
     def _move(self) -> None:
@@ -183,10 +190,10 @@ class Decoder(BinaryCoder):
             self._window = (self._window << 32 | word) & _MASK
 
 
-def _rest(low: int, span: int) -> int:
-    """What is added to `low` to get the number in low..low+span-1 with the most zero bytes at its end."""
-    for zeros in range(56, -8, -8):
-        more = -low & (1 << zeros) - 1
+def _end(low: int, span: int) -> tuple[int, int]:
+    """What to add to `low` for the number in low..low+span-1 with the most zero bytes at its end; how many (4..8)."""
+    for zeros in range(8, 4, -1):
+        more = -low & (1 << 8 * zeros) - 1
         if more < span:
-            return more
-    return 0
+            return more, zeros
+    return -low & (1 << 32) - 1, 4  # span is never less than 2^32

@@ -11,7 +11,7 @@ from featherweight.entropy.base import Symbols
 
 def encode(symbols: Symbols, geometry: Geometry) -> bytes:
     """See _context_reference."""
-    coded: bytes = native.context_encode(np.ascontiguousarray(symbols), *astuple(geometry))  # type: ignore[union-attr]  # chosen only where it is there
+    coded: bytes = native.context_encode(symbols, *astuple(geometry))  # type: ignore[union-attr]  # chosen only where it is there
     return coded
 
 

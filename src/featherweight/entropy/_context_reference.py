@@ -38,7 +38,7 @@ def decode(data: memoryview, geometry: Geometry, out: Symbols) -> None:
         raise FormatError(
             "E_DECODED_SIZE",
             "the coded data end too early or too late",
-            offset=min(coder.at, len(data)),
+            offset=coder.offset,
             value=len(data),
         )
 
@@ -63,7 +63,7 @@ def _decode_levels(coder: Decoder, geometry: Geometry, out: Symbols) -> None:
 
 
 def _foreign(coder: Decoder, symbol: int) -> FormatError:
-    return FormatError("E_INDEX", "a symbol outside the alphabet", offset=coder.at, value=symbol)
+    return FormatError("E_INDEX", "a symbol outside the alphabet", offset=coder.offset, value=symbol)
 
 
 def _level_of(symbol: int) -> int:

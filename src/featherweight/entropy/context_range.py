@@ -33,13 +33,14 @@ from featherweight.entropy import _context_native, _context_reference
 from featherweight.entropy._context_levels import BITS, CLASSES, LEVELS, Geometry
 from featherweight.entropy._context_model import LOGS, log_of, number_of
 from featherweight.entropy.base import ALONE, Coder, Stream, Symbols, Work
-from featherweight.entropy.tables import check_request, check_stream, symbol_type
+from featherweight.entropy.tables import LARGEST_ALPHABET, check_request, check_stream, symbol_type
 from featherweight.errors import EncodingError, FormatError
 
 BLOCK = 1 << 19  # symbols
-MAX_ALPHABET = 1 << 32
 
-_MOST_PER_BYTE = 1 << 14  # symbols; the surest bit takes 1/1894 of a bit, so a byte holds at most 15,150
+# Symbols. The surest bit takes 1/1894 of a bit, so a byte holds 15,150; and a block, of 2^18 symbols or more unless it
+# is the last, may take 4 bytes less than its bits say.
+_MOST_PER_BYTE = 1 << 15
 _CHUNK = 1 << 20  # symbols looked at at a time
 _WAY = _context_reference if native is None else _context_native  # the same bytes and errors by either
 
@@ -48,12 +49,14 @@ class ContextRange(Coder):
     """Adaptive binary range coding with contexts: row, column, neighbours, place in the kernel."""
 
     code: ClassVar[int] = 4
+    sizes_by_coding: ClassVar[bool] = True
 
     def to_bits(self, symbols: Symbols, stream: Stream) -> bytes:
         """See Coder; alphabets go up to 2^32. Raises: EncodingError also for no symbols or an alphabet of one."""
-        check_stream(symbols, stream, MAX_ALPHABET)
+        check_stream(symbols, stream, LARGEST_ALPHABET)
         if not stream.count or stream.alphabet < 2:
             raise EncodingError("there is nothing to code", value=(stream.count, stream.alphabet), fix="Use constant.")
+        symbols = np.ascontiguousarray(symbols, symbol_type(stream.alphabet))
         head = b"" if _kind(stream) == CLASSES else bytes([_mean_of(symbols, stream, ALONE)])
         geometry, block = _geometry(stream, head)
         blocks = [_WAY.encode(symbols[at : at + block], geometry) for at in range(0, stream.count, block)]
@@ -61,7 +64,7 @@ class ContextRange(Coder):
 
     def from_bits(self, data: bytes | memoryview, stream: Stream, work: Work = ALONE) -> Symbols:
         """See Coder. Raises: FormatError (E_COUNT, E_SPAN, E_INDEX, E_DECODED_SIZE)."""
-        check_request(stream, MAX_ALPHABET)
+        check_request(stream, LARGEST_ALPHABET)
         most = (len(data) + 8) * _MOST_PER_BYTE
         if not 1 <= stream.count <= most or stream.alphabet < 2:
             raise FormatError("E_COUNT", f"{len(data)} bytes cannot hold this many symbols", value=stream.count)
