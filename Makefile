@@ -6,8 +6,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export NO_MKDOCS_2_WARNING := 1
 
 SECONDS ?= 20
-SANITIZED := --log-level=WARNING -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFEATHERWEIGHT_SANITIZE=address,undefined \
-  -DFEATHERWEIGHT_PYTHON=OFF -DFEATHERWEIGHT_TESTS=ON -DFEATHERWEIGHT_FUZZ=ON -DFEATHERWEIGHT_WERROR=ON
+SANITIZED := --log-level=WARNING -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO='-O1 -g1' \
+  -DFEATHERWEIGHT_SANITIZE=address,undefined -DFEATHERWEIGHT_PYTHON=OFF -DFEATHERWEIGHT_TESTS=ON -DFEATHERWEIGHT_FUZZ=ON -DFEATHERWEIGHT_WERROR=ON
 
 .PHONY: demo test test-slow native fuzz check format docs bench
 .NOTPARALLEL:
@@ -27,7 +27,7 @@ native: .venv/.test       ## the native tests, under AddressSanitizer and Undefi
 	$(BIN)/ctest --test-dir build/sanitize --output-on-failure --no-tests=error
 
 fuzz: native              ## every native fuzz target for SECONDS; built with CXX=clang++ libFuzzer drives them
-	cd build/sanitize/native/fuzz && ls ./fuzz_*[a-z] | xargs -P 2 -I target target -max_total_time=$(SECONDS) -seed=1
+	cd build/sanitize/native/fuzz && ls ./fuzz_*[a-z] | xargs -P 2 -I {} sh -c '{} -max_total_time=$(SECONDS) -seed=1'
 
 check: .venv/.dev         ## style, types, import contracts, docs
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
