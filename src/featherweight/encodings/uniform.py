@@ -120,8 +120,13 @@ class Uniform(Encoding):
         return self._spread(self.step.project(self._fitted(weight.detach())))
 
     def updated(self, weight: Tensor) -> "Uniform":
-        """The same levels with the nearest steps; rows whose step would be below 0 change sign, of 0 become zeros."""
-        fitted = self._fitted(weight.detach())
+        """The same levels with the nearest steps; rows whose step would be below 0 change sign, of 0 become zeros.
+
+        A row that its step gives exactly keeps it, although in few bits others may give the same.
+        """
+        old = self.step.to_tensor().detach().to(weight)
+        same = self._errors(weight.detach(), old) == 0
+        fitted = torch.where(same, old, self._fitted(weight.detach()))
         child = self.step.updated(fitted.abs())
         lost = child.to_tensor().detach() == 0
         if bool(lost.any()):

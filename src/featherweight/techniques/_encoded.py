@@ -10,6 +10,7 @@ from featherweight.encodings.base import Encoding
 from featherweight.encodings.codebook import Codebook
 from featherweight.encodings.dense import Dense
 from featherweight.encodings.sparse import Sparse
+from featherweight.encodings.uniform import Uniform
 from featherweight.errors import TechniqueError
 
 _PIECE = 1 << 20  # indices that are made wide enough to index with at a time
@@ -89,6 +90,8 @@ def narrowed(name: str, encoding: Encoding | None, weight: Tensor, stored: torch
         return Codebook(encoding.indices, Dense(encoding.centroids.to_tensor().detach(), stored))
     if isinstance(encoding, Dense):
         return Dense(encoding.to_tensor().detach(), stored)
+    if isinstance(encoding, Uniform):
+        return _with_narrow_step(encoding, stored)
     raise _unknown(name, encoding)
 
 
@@ -104,7 +107,19 @@ def _part(name: str, encoding: Encoding, kept: Tensor) -> Encoding:
         return Dense(encoding.to_tensor().detach()[kept], encoding.stored)
     if isinstance(encoding, Codebook):
         return Codebook(encoding.indices[kept], encoding.centroids)
+    if isinstance(encoding, Uniform) and not encoding.dependent and encoding.step.shape == (1,):
+        return Uniform(encoding.levels[kept], encoding.step)
     raise _unknown(name, encoding)
+
+
+def _with_narrow_step(encoding: Uniform, stored: torch.dtype) -> Uniform:
+    """The same levels; the step in `stored`, unless it has as few bits already or does not fit into its range."""
+    step = encoding.step.to_tensor().detach()
+    kept = step.to(stored)
+    fits = bool((torch.isfinite(kept) & (kept > 0)).all())
+    if not fits or not isinstance(encoding.step, Dense) or (encoding.step.stored or step.dtype).itemsize <= 2:
+        return encoding
+    return Uniform(encoding.levels, Dense(step, stored), encoding.dependent)
 
 
 def _stored(name: str, encoding: Encoding) -> torch.dtype:
@@ -112,6 +127,8 @@ def _stored(name: str, encoding: Encoding) -> torch.dtype:
         return encoding.stored or encoding.dtype
     if isinstance(encoding, Codebook):
         return _stored(name, encoding.centroids)
+    if isinstance(encoding, Uniform):
+        return encoding.dtype
     raise _unknown(name, encoding)
 
 

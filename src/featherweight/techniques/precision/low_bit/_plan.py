@@ -1,0 +1,114 @@
+"""One tensor made ready for quantization, and quantized at a price of a bit.
+
+A tensor is a matrix of rows (the first axis) and columns, or for grouped convolutions groups of rows. `importance` is
+what a squared error costs at each place relative to the tensor's mean, `scale` that mean. At a price (cost of one bit)
+the step is the one at which error and bits are in balance, price = `BALANCE` scale step^2 (numerics/rounding.py), or a
+little less where few bits are left and that is cheaper; see `FINER`.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from featherweight.encodings.dense import Dense
+from featherweight.encodings.uniform import Uniform
+from featherweight.numerics.feedback import Feedback, compensated_quantized
+from featherweight.numerics.rate import ContextEntropy, Floats, RateModel
+from featherweight.numerics.rounding import BALANCE, DEPENDENT_BALANCE, dependent_quantized, quantized
+
+FINER = (1.0, 0.85, 0.7)  # steps that are tried, in those of the balance at a high rate
+DEPENDENT_FINER = 0.55  # a trellis of this step has the error of a grid of step 1 at the same rate: 1 / 1.8
+
+_LARGEST = (1 << 18) - 1  # levels of a tensor at most: half of what the file holds, as feedback may add to them
+_STORED = torch.bfloat16  # steps are chosen among its numbers
+
+
+@dataclass
+class Target:
+    """A tensor to quantize: its name, weight, and what an error costs; `mask` (bool) where it may be other than 0."""
+
+    name: str
+    weight: Tensor
+    importance: Floats = field(default_factory=lambda: np.ones((1, 1), np.float32))  # broadcast to the matrix
+    scale: float = 1.0
+    feedback: Feedback | None = None
+    mask: Tensor | None = None
+
+    @property
+    def matrix(self) -> Tensor:
+        """The weight as float32, (rows, columns); one row below rank 2."""
+        weight = self.weight.detach().float().cpu()
+        return weight.reshape(weight.shape[0] if weight.dim() > 1 else 1, -1)
+
+    @property
+    def floor(self) -> float:
+        """The finest step that the file holds for these weights."""
+        return max(float(self.weight.detach().abs().max()) / _LARGEST, torch.finfo(_kept(self)).tiny * 2)
+
+
+@dataclass(frozen=True)
+class Method:
+    """How tensors are quantized: on which grid, and how hard the rate is pressed (0: plain rounding; 1: balance)."""
+
+    dependent: bool = False
+    rounding: float = 1.0
+    model: RateModel = field(default_factory=ContextEntropy)
+
+
+def encoded(target: Target, price: float, method: Method) -> Uniform:
+    """The target, whose weights are finite, at this price."""
+    matrix = target.matrix.numpy()
+    balanced = math.sqrt(price / (BALANCE * target.scale))
+    if not method.rounding or not matrix.any():
+        return _quantized(target, matrix, _stored(target, balanced), method, 1.0)
+    finer = min(FINER, key=lambda part: _trial(target, matrix, balanced * part, method, part))
+    return _quantized(target, matrix, _stored(target, balanced * finer), method, finer)
+
+
+def _trial(target: Target, matrix: Floats, step: float, method: Method, part: float) -> float:
+    """J of plain rate-aware rounding with this step, in units of the squared balanced step."""
+    price = method.rounding * BALANCE / part**2
+    x = matrix / np.float32(_stored(target, step))
+    importance = _importance(target)
+    levels = quantized(x, importance, price, method.model)
+    error = float((importance * (x - levels) ** 2).sum())
+    return part**2 * error + BALANCE * method.model.total(levels)
+
+
+def _quantized(target: Target, matrix: Floats, step: float, method: Method, part: float) -> Uniform:
+    importance, price = _importance(target), method.rounding * BALANCE / part**2
+    if target.feedback is not None:
+        groups = len(target.feedback.scale)
+        weight = target.matrix.reshape(groups, -1, matrix.shape[1])
+        steps = torch.full(weight.shape[:2], step)
+        levels = compensated_quantized(weight, steps, target.feedback, price, method.model)
+    elif method.dependent:
+        step = _stored(target, step * DEPENDENT_FINER)
+        pressed = method.rounding * DEPENDENT_BALANCE / part**2
+        levels = dependent_quantized(matrix / np.float32(step), importance, pressed, method.model)
+    else:
+        levels = quantized(matrix / np.float32(step), importance, price, method.model)
+    found = torch.from_numpy(np.ascontiguousarray(levels)).reshape(target.weight.shape)
+    if target.mask is not None:
+        found = found * target.mask.cpu()
+    return Uniform(found, Dense(torch.tensor([step], dtype=target.weight.dtype), _kept(target)), method.dependent)
+
+
+def _importance(target: Target) -> NDArray[np.float32]:
+    if target.feedback is None:
+        return target.importance
+    rows = len(target.matrix) // len(target.feedback.scale)
+    return target.feedback.energy.numpy().repeat(rows, axis=0)
+
+
+def _stored(target: Target, step: float) -> float:
+    """The step as the file keeps it, and fine enough that levels are not too large."""
+    return float(torch.tensor(max(step, target.floor * 1.01)).to(_kept(target)).float())
+
+
+def _kept(target: Target) -> torch.dtype:
+    return _STORED if target.weight.dtype in (torch.float32, torch.float64) else target.weight.dtype
