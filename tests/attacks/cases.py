@@ -75,6 +75,10 @@ def shared(stream: bytes, count: int, entries: int, coder: int = 1, values: tupl
     return Forge(tensors=[tensor("a", stream + kept, [count], spec)], decoded=4 * count)
 
 
+# 0 0 0 1 by rANS, as in tests/entropy/test_rans_reference.py: frequencies 2730 and 1366, one state, no word.
+RANS_TABLE, RANS_STATE = bytes.fromhex("00007300"), bytes.fromhex("c4200a00")
+
+
 def stepped(stream: bytes, shape: list[int], alphabet: int, step: float = 0.5) -> Forge:
     """Levels (encoding 3) below `alphabet` in one raw stream as given, with one float32 step."""
     spec = [3, 0, alphabet, 1, len(stream), 0, 0, 1, 4]
@@ -883,6 +887,52 @@ def huffman_ends_too_early():
 @case("S4", "E_COUNT", 63)
 def huffman_count_beyond_the_bits():
     return shared(bits("00 0 0001 1 0110 0110"), 2**20, 2, coder=2).build()
+
+
+@case("S4", "E_ANS", 63)
+def rans_state_below_2_16():
+    return shared(RANS_TABLE + b"\xff\xff\0\0", 4, 2, coder=3).build()
+
+
+@case("S4", "E_ANS", 63)
+def rans_state_that_ends_elsewhere():
+    return shared(RANS_TABLE + b"\0\0\0\x7f", 4, 2, coder=3).build()
+
+
+@case("S4", "E_ANS", 59)
+def rans_table_of_equal_cost():
+    """flat = 1 expects the same grades of two classes and takes as many bits: the first of equals is flat = 0."""
+    return shared(bits("0000 00 000 1 00000001 1100 110") + RANS_STATE, 4, 2, coder=3).build()
+
+
+@case("S4", "E_ANS", 61)
+def rans_grade_beyond_the_largest():
+    return shared(bits("0000 00 000 0 00000001 1111 0000 0000 0000") + RANS_STATE, 4, 2, coder=3).build()
+
+
+@case("S4", "E_INDEX", 59)
+def rans_class_outside_the_alphabet():
+    return shared(bits("1000 00 000 0 00000010 1100 1100 1100") + RANS_STATE, 4, 2, coder=3).build()
+
+
+@case("S4", "E_PADDING", 62)
+def rans_padding():
+    return shared(RANS_TABLE[:3] + b"\1" + RANS_STATE, 4, 2, coder=3).build()
+
+
+@case("S4", "E_DECODED_SIZE", 67)
+def rans_bytes_behind_the_end():
+    return shared(RANS_TABLE + RANS_STATE + b"\0", 4, 2, coder=3).build()
+
+
+@case("S4", "E_DECODED_SIZE", 67)
+def rans_ends_too_early():
+    return shared(RANS_TABLE + RANS_STATE, 16, 2, coder=3).build()
+
+
+@case("S4", "E_COUNT", 71)
+def rans_count_beyond_the_bytes():
+    return shared(RANS_TABLE + RANS_STATE, 2**20, 2, coder=3).build()
 
 
 @case("S5", "E_NONFINITE", 55)

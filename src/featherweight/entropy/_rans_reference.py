@@ -72,7 +72,7 @@ def _block_ends(data: bytes, at: int, count: int) -> list[int]:
     behind = at + _SIZE_BYTES * whole
     least = whole * lanes(BLOCK) + lanes(count - whole * BLOCK)  # states
     if count < 2 or behind + _STATE_BYTES * least > len(data):
-        raise FormatError("E_COUNT", f"{len(data)} bytes cannot hold this many symbols", value=count)
+        raise FormatError("E_COUNT", f"{len(data)} bytes cannot hold this many symbols", offset=len(data), value=count)
     sizes = [int.from_bytes(data[place : place + _SIZE_BYTES], "little") for place in range(at, behind, _SIZE_BYTES)]
     ends = list(accumulate(sizes, initial=behind))
     if ends[-1] > len(data):
