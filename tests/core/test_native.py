@@ -131,3 +131,14 @@ def _built(folder, variables, code):
 def _kept():
     files = (path for path in (ROOT / "src/featherweight").rglob("*") if path.is_file())
     return [path for path in files if "__pycache__" not in path.parts]
+
+
+@needs_native
+def test_golden_and_hostile_streams_without_it():
+    """What the other tests show with the native part, for files and coders that everybody keeps, without it."""
+    chosen = ["tests/golden/test_coders.py", "tests/attacks/test_hostile.py", "-k", "golden or huffman or rans or raw"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen]
+    environment = {**os.environ, "FEATHERWEIGHT_NATIVE": "0"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 15
