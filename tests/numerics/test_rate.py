@@ -67,3 +67,15 @@ def test_costs_by_class_and_size():
     costs = Costs(np.array([[0, 1]], np.uint8), np.array([[1, 2], [3, 4]], np.float32))
     assert costs.bits(np.array([[0, 1]], np.int32)).tolist() == [[1, 4]]
     assert costs.bits(np.array([[2, 4]], np.int32)).tolist() == [[4, 8]]
+
+
+def test_a_coder_that_knows_the_grid_takes_fewer_bits():
+    odd = (np.arange(300 * 200).reshape(300, 200) % 3 == 0).astype(np.int8)
+    levels = np.where(odd, drawn(0.4), drawn(2.0, seed=1))
+    model = ContextEntropy()
+    assert model.total(levels, odd) < 0.9 * model.total(levels)
+    costs = model.costs(levels, odd)
+    told = np.where(odd, costs.on(1).bits(np.abs(levels)), costs.on(0).bits(np.abs(levels))).sum(dtype=np.float64)
+    assert told == pytest.approx(model.total(levels, odd), rel=0.02)
+    plain = model.costs(levels)
+    assert plain.on(1) is plain

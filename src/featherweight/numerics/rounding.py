@@ -58,5 +58,5 @@ def dependent_quantized(x: Floats, importance: NDArray[np.floating], price: floa
     """Levels of the trellis (numerics/trellis.py), found by Viterbi's algorithm; x in steps of the trellis."""
     levels = trellis.search(x, importance, 0.0, None)
     for _ in range(PASSES if price > 0 else 0):
-        levels = trellis.search(x, importance, price, model.costs(levels))
+        levels = trellis.search(x, importance, price, model.costs(levels, trellis.odd_states(levels)))
     return levels

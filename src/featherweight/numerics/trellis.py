@@ -55,7 +55,7 @@ def search(x: Floats, importance: NDArray[np.floating], price: float, costs: Cos
     found = np.zeros((rows, columns), np.int32)
     for first in range(0, rows, _ROWS):
         part = slice(first, first + _ROWS)
-        local = None if costs is None else Costs(costs.classes[part], costs.table)
+        local = None if costs is None else Costs(costs.classes[part], costs.table, costs.grids)
         sizes, error = _branches(np.abs(x[part]), weights[part], price, local)
         kept = _best_path(error)
         found[part] = np.take_along_axis(sizes, kept[None], axis=0)[0]
@@ -69,13 +69,14 @@ def _branches(
     levels = np.empty((4, *sizes.shape), np.int32)
     least = np.full((4, *sizes.shape), np.inf, np.float32)
     for grid in (0, 1):
+        told = None if costs is None else costs.on(grid)
         for parity in (0, 1):
             here = 2 * grid + parity
             near = np.rint(((sizes + grid) / 2 - parity) / 2).astype(np.int32) * 2 + parity
             near = np.maximum(near, parity)
             for level in (near, np.maximum(near - 2, parity)) if parity else (near, np.maximum(near - 2, 0), 0 * near):
                 error = importance * (sizes - (2 * level - grid * (level > 0))) ** 2
-                cost = error if costs is None else error + price * costs.bits(level)
+                cost = error if told is None else error + price * told.bits(level)
                 better = cost < least[here]
                 least[here] = np.where(better, cost, least[here])
                 levels[here] = np.where(better, level, levels[here])

@@ -7,6 +7,7 @@ import torch
 from featherweight.numerics.feedback import Feedback
 from featherweight.numerics.rate import ContextEntropy
 from featherweight.numerics.rounding import BALANCE
+from featherweight.numerics.trellis import odd_states
 from featherweight.techniques.precision.low_bit._plan import Method, Target, encoded
 
 PLAIN, PRESSED, TRELLIS = Method(rounding=0.0), Method(), Method(dependent=True)
@@ -17,7 +18,8 @@ def drawn(*shape, seed=0):
 
 
 def bits(encoding):
-    return ContextEntropy().total(encoding.levels.reshape(len(encoding.levels), -1).numpy())
+    levels = encoding.levels.reshape(len(encoding.levels), -1).numpy()
+    return ContextEntropy().total(levels, odd_states(levels) if encoding.dependent else None)
 
 
 @pytest.mark.parametrize("scale", [1.0, 100.0])
