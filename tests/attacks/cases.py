@@ -607,7 +607,7 @@ def levels_of_no_alphabet():
 
 @case("H10", "E_COUNT", 47)
 def levels_beyond_the_largest():
-    return with_spec([2], [3, 0, 2**20, 1, 5, 0, 0, 1, 4])
+    return with_spec([2], [3, 0, 2**31, 1, 5, 0, 0, 1, 4])
 
 
 @case("H10", "E_SHAPE", 47)
