@@ -462,7 +462,7 @@ def test_cut_and_added(way, name):
         assert refused(data + added, stream) == "E_DECODED_SIZE"
     for size in range(len(data)):
         found = verdict(data[:size], stream)
-        assert found in ("E_DECODED_SIZE", "E_INDEX") or (found == "other symbols" and size >= len(data) - 4)
+        assert found in ("E_DECODED_SIZE", "E_INDEX") or (found == "other symbols" and size >= len(data) - 8)
 
 
 @pytest.mark.parametrize("name", CASES)
