@@ -77,7 +77,7 @@ def _body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.stmt]:
 
 def test_every_test_has_its_source(sources, test_files):
     """A test file without its source file is left over or lies in the wrong place."""
-    apart = {"house", "conformance", "golden", "attacks", "examples"}
+    apart = {"house", "conformance", "golden", "attacks", "examples", "benchmarks"}
     known = {home for source in sources for home in _homes(source.name)}
     known |= {f"tests/{'/'.join(Path(s.name).parts[2:-1])}/test_{Path(s.name).parent.name}.py" for s in sources}
     stray = [
