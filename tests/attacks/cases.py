@@ -79,9 +79,9 @@ def shared(stream: bytes, count: int, entries: int, coder: int = 1, values: tupl
 RANS_TABLE, RANS_STATE = bytes.fromhex("00007300"), bytes.fromhex("c4200a00")
 
 
-def stepped(stream: bytes, shape: list[int], alphabet: int, step: float = 0.5) -> Forge:
-    """Levels (encoding 3) below `alphabet` in one raw stream as given, with one float32 step."""
-    spec = [3, 0, alphabet, 1, len(stream), 0, 0, 1, 4]
+def stepped(stream: bytes, shape: list[int], alphabet: int, step: float = 0.5, coder: int = 1) -> Forge:
+    """Levels (encoding 3) below `alphabet` in one stream as given, raw or of another coder, with one float32 step."""
+    spec = [3, 0, alphabet, coder, len(stream), 0, 0, 1, 4]
     return Forge(tensors=[tensor("a", stream + struct.pack("<f", step), shape, spec)], decoded=4 * math.prod(shape))
 
 
@@ -933,6 +933,95 @@ def rans_ends_too_early():
 @case("S4", "E_COUNT", 71)
 def rans_count_beyond_the_bytes():
     return shared(RANS_TABLE + RANS_STATE, 2**20, 2, coder=3).build()
+
+
+# Levels 0 1 0 -1 / -1 0 0 -1: symbols 0 2 0 1 / 1 0 0 1 of an alphabet of 3.
+EIGHT = bytes.fromhex("2c7e72")
+
+
+@case("S4", "E_DECODED_SIZE", 61)
+def context_without_a_byte():
+    return stepped(b"", [2, 4], 3, coder=4).build()
+
+
+@case("S4", "E_INDEX", 61)
+def context_mean_beyond_the_largest():
+    return stepped(b"\xa0" + EIGHT[1:], [2, 4], 3, coder=4).build()
+
+
+@case("S4", "E_INDEX", 61)
+def context_mean_of_others():
+    """Zeros, with a logarithm of 1/4 that rounds to the same number as 0, but a writer says 0."""
+    return stepped(b"\x01\x01", [2, 4], 3, coder=4).build()
+
+
+@case("S4", "E_DECODED_SIZE", 65)
+def context_ends_too_early():
+    """Forty symbols of 3 bits each in 4 bytes."""
+    return shared(bytes.fromhex("99f3884d"), 40, 8, coder=4).build()
+
+
+@case("S4", "E_DECODED_SIZE", 65)
+def context_zero_behind_the_end():
+    return stepped(EIGHT + b"\0", [2, 4], 3, coder=4).build()
+
+
+@case("S4", "E_INDEX", 64)
+def context_level_beyond_the_alphabet():
+    """0 -2 0 -1 / -1 0 0 -1, in an alphabet of 0, -1 and 1."""
+    return stepped(bytes.fromhex("2d813a"), [2, 4], 3, coder=4).build()
+
+
+@case("S4", "E_INDEX", 62)
+def context_level_without_end():
+    """Nothing but ones: a level of 2^31 and more."""
+    return stepped(b"\x30", [2, 4], 3, coder=4).build()
+
+
+@case("S4", "E_INDEX", 59)
+def context_symbol_beyond_the_alphabet():
+    """Nothing but ones: symbol 7 of 5."""
+    return shared(b"", 4, 5, coder=4).build()
+
+
+@case("S4", "E_INDEX", 63)
+def context_symbol_of_63_bits():
+    return shared(b"", 4, 300, coder=4).build()
+
+
+@case("S4", "E_DECODED_SIZE", 68)
+def context_number_behind_the_range():
+    return shared(b"\xff" * 9, 4, 8, coder=4).build()
+
+
+@case("S4", "E_COUNT", 65)
+def context_count_beyond_the_bytes():
+    return stepped(EIGHT, [2, 2**20], 3, coder=4).build()
+
+
+@case("S4", "E_COUNT", 61)
+def context_of_one_symbol():
+    return stepped(b"\0", [2, 4], 1, coder=4).build()
+
+
+def of_two_blocks(size: bytes) -> bytes:
+    """One row of 2^19 + 1 levels: the size of the first block as given, and 12 bytes."""
+    return stepped(b"\0" + size + bytes(12), [2**19 + 1], 3, coder=4).build()
+
+
+@case("S4", "E_SPAN", 78)
+def context_block_behind_the_end():
+    return of_two_blocks(b"\x0d")
+
+
+@case("S4", "E_SPAN", 65)
+def context_size_that_never_ends():
+    return of_two_blocks(b"\xff" * 5)
+
+
+@case("S4", "E_SPAN", 65)
+def context_size_not_in_shortest_form():
+    return of_two_blocks(b"\x8c\0")
 
 
 @case("S5", "E_NONFINITE", 55)

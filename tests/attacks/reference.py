@@ -6,7 +6,7 @@ there is never changed, so that a reader of tomorrow still reads what one of tod
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,11 @@ from featherweight.encodings.base import Encoding
 from featherweight.encodings.codebook import Codebook
 from featherweight.encodings.dense import Dense
 from featherweight.encodings.sparse import Sparse
+from featherweight.encodings.uniform import Uniform
+from featherweight.entropy.base import Coder
+from featherweight.entropy.context_range import ContextRange
+from featherweight.entropy.huffman import Huffman
+from featherweight.entropy.rans import Rans
 from featherweight.graph.ir import Graph
 from featherweight.graph.plain import Ref, from_plain
 
@@ -27,15 +32,18 @@ FOLDER = Path(__file__).parents[1] / "golden" / "files"
 
 @dataclass(frozen=True)
 class Reference:
-    """What goes into a file. `graph` as in pack.save."""
+    """What goes into a file. `graph` as in pack.save; `coders` too: those that there were when the file was made."""
 
     model: nn.Module
     graph: Graph | None = None
     extras: Mapping[str, bytes] = field(default_factory=dict)
     nonfinite: str = "reject"
+    coders: Sequence[Coder] = (Huffman(),)
 
-    def save(self, path: Path) -> bytes:
-        pack.save(path, self.model, graph=self.graph, extras=self.extras, nonfinite=self.nonfinite)
+    def save(self, path: Path, model: nn.Module | None = None) -> bytes:
+        """Writes the file with this model or another one."""
+        whole = self.model if model is None else model
+        pack.save(path, whole, graph=self.graph, extras=self.extras, nonfinite=self.nonfinite, coders=list(self.coders))
         return path.read_bytes()
 
 
@@ -194,6 +202,38 @@ def not_finite(scale: int) -> Reference:
         held({"special": special, "finite": numbers(9 * scale), "narrow": Dense(special[:4], torch.float16)}),
         nonfinite="allow",
     )
+
+
+def whole_numbers(scale: int) -> nn.Module:
+    """Levels of kernels and of rows, on one grid and on two, indices, a mask and numbers of their own."""
+
+    def steep(divisor: int, power: int, *shape: int) -> Tensor:
+        """Mostly small, now and then large."""
+        return ((numbers(*shape) * 64).long() ** power // divisor).int()
+
+    weight = numbers(9, 20 * scale)
+    return held(
+        {
+            "kernels": Uniform(
+                steep(300_000, 3, 6, 2 * scale, 3, 3), torch.tensor([0.25]), dependent=True, continued=True
+            ),
+            "rows": Uniform(steep(3_000_000, 4, 12, 10 * scale), torch.arange(1.0, 13.0) / 16),
+            "large": Uniform(steep(20_000, 5, 100 * scale), torch.tensor([2.0**-20])),
+            "shared": Codebook.of(weight * weight.abs() / 2, torch.linspace(-2, 2, 15)),
+            "bool": numbers(10, 20 * scale, modulus=101) > 0.7,
+            "bytes": (numbers(60 * scale).abs() * 16).to(torch.uint8),
+        }
+    )
+
+
+@reference
+def interleaved(scale: int) -> Reference:
+    return Reference(whole_numbers(scale), coders=(Rans(),))
+
+
+@reference
+def in_context(scale: int) -> Reference:
+    return Reference(whole_numbers(scale), coders=(ContextRange(),))
 
 
 LARGE = "aligned"
