@@ -94,6 +94,14 @@ def test_steering_moves_the_penalty_towards_the_goal(now, moved):
     assert (float(rounded.price) > before) - (float(rounded.price) < before) == moved
 
 
+def test_steering_looks_ahead():
+    rounded = penalised(net(), price=1e-4)
+    rounded.steer(2000, 1000)
+    before = float(rounded.price)
+    rounded.steer(1600, 1000)  # above the goal, and falling fast
+    assert float(rounded.price) < before
+
+
 def test_the_cost_is_penalty_times_bits():
     rounded = penalised(net(), price=0.5)
     rates = sum(latent.rate().detach() for _, latent in rounded.items())

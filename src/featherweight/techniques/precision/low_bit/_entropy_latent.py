@@ -18,6 +18,7 @@ from featherweight.techniques.precision.low_bit._entropy_prices import prices_of
 from featherweight.training.constraints import constrain, constraints_of
 
 _STIFF, _SLOW = 4.0, 0.05  # off by a quarter, the penalty moves at its full speed: 5 % a look
+_AHEAD = 8.0  # looks: weights follow the penalty late, so what counts is where the bytes will be by then
 
 
 class _Rounded(torch.autograd.Function):
@@ -104,6 +105,7 @@ class Penalised(nn.Module):
 
     price: Tensor
     start: Tensor
+    error: Tensor
 
     def __init__(self, model: nn.Module, latents: Mapping[str, Latent], price: float, narrowing: Narrowing) -> None:
         super().__init__()
@@ -112,6 +114,7 @@ class Penalised(nn.Module):
         # buffers, so that checkpoints know them
         self.register_buffer("price", torch.tensor(price))
         self.register_buffer("start", torch.tensor(self.refit()))
+        self.register_buffer("error", torch.tensor(0.0))  # at the last look, the logarithm of bits over goal
         parameters = dict(model.named_parameters())
         self._resting = [(parameters[name], parameters[name].requires_grad) for name in latents]
         for parameter, _ in self._resting:
@@ -139,9 +142,11 @@ class Penalised(nn.Module):
             self._latents[name].mask.mul_(mask)
 
     def steer(self, now: float, goal: float) -> None:
-        """Moves the penalty a little up where `now` is above `goal` (bits), a little down where it is below."""
-        pull = max(-1.0, min(1.0, _STIFF * math.log(max(now, 1.0) / goal)))
-        self.price.mul_(math.exp(_SLOW * pull))
+        """Moves the penalty a little up where `now` (bits) is or soon will be above `goal`, else a little down."""
+        error = math.log(max(now, 1.0) / goal)
+        soon = error + _AHEAD * (error - float(self.error))
+        self.error.fill_(error)
+        self.price.mul_(math.exp(_SLOW * max(-1.0, min(1.0, _STIFF * soon))))
 
     def cost(self) -> Tensor:
         """The term of the loss: penalty x bits."""
