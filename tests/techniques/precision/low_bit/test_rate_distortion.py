@@ -47,7 +47,7 @@ def images():
         model.norm.running_mean.copy_(model.first(inputs).mean(dim=(0, 2, 3)))
         model.norm.running_var.copy_(model.first(inputs).var(dim=(0, 2, 3)))
     labels = torch.zeros(200, dtype=torch.int64)
-    task = Task(model=model, example=inputs[:1], calibration=(inputs, labels), training=Training(batch_size=25))
+    task = Task(model=model, example=inputs[:1], calibration=(inputs, labels), training=Training(batch_size=16))
     return model, inputs, TaskContext(task)
 
 

@@ -64,6 +64,17 @@ def test_moments_tell_the_energy_of_a_convolution(layer):
     assert torch.allclose(mean, output.mean(dim=(0, 2, 3)), atol=1e-4)
 
 
+@pytest.mark.parametrize("layer", [nn.Conv2d(3, 4, 1), nn.Conv2d(3, 3, 3, groups=3), nn.Conv2d(3, 4, 5, stride=2)])
+def test_of_many_places_some_are_enough(layer):
+    torch.manual_seed(0)
+    inputs = torch.randn(20, 3, 50, 50).cumsum(dim=3) / 5
+    whole = measured(nn.Sequential(layer), batches(inputs, 1), generator(), inputs=True)
+    some = measured(nn.Sequential(layer), batches(inputs, 20), generator(), inputs=True)
+    assert some.places["0.weight"] < 2000 < whole.places["0.weight"]
+    wanted = whole.moments["0.weight"]
+    assert (some.moments["0.weight"] - wanted).norm() < 0.35 * wanted.norm()
+
+
 def test_the_batch_norm_behind_a_layer_is_found():
     class Net(nn.Module):
         def __init__(self):

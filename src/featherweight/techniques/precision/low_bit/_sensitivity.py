@@ -20,7 +20,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from featherweight.core.examples import Batch
 from featherweight.errors import TechniqueError
 
-_POSITIONS = 1 << 16  # places of a convolution's input that are looked at for each batch, evenly spread
+_PLACES, _PLACES_A_COLUMN = 1024, 4  # of a layer's input that are looked at in each batch, evenly spread
+_IMAGES = 8  # of a batch that these places are taken from, at least
 
 
 @dataclass
@@ -155,19 +156,27 @@ def _look_at_norm(
 def _seen(module: nn.Module, inputs: Tensor) -> Tensor:
     """What a row of weights is multiplied with, at some or all places: (groups, places, columns)."""
     if not isinstance(module, nn.Conv2d):
-        flat = inputs.reshape(1, -1, inputs.shape[-1])
-        return flat[:, :: 1 + flat.shape[1] // _POSITIONS].float()
-    height, width = module.kernel_size
-    if (height, width) == (1, 1):
+        return _spread(inputs.reshape(-1, inputs.shape[-1]), inputs.shape[-1])[None].float()
+    columns = module.weight[0].numel()
+    if tuple(module.kernel_size) == (1, 1):
         flat = inputs[:, :, :: module.stride[0], :: module.stride[1]].movedim(1, -1).reshape(-1, inputs.shape[1])
-        flat = flat[:: 1 + len(flat) // _POSITIONS]
+        flat = _spread(flat, columns)
         return flat.reshape(len(flat), module.groups, -1).transpose(0, 1).float()
     reach = [(size - 1) * gap + 1 for size, gap in zip(module.kernel_size, module.dilation, strict=True)]
-    padded = functional.pad(inputs, [reach[1] // 2] * 2 + [reach[0] // 2] * 2)
-    unfolded = functional.unfold(padded, (height, width), dilation=module.dilation, stride=module.stride)
-    spread = unfolded[:, :, :: 1 + unfolded.shape[0] * unfolded.shape[2] // _POSITIONS]
-    parts = spread.reshape(len(inputs), module.groups, -1, spread.shape[2])
-    return parts.permute(1, 0, 3, 2).reshape(module.groups, -1, parts.shape[2]).float()
+    area = inputs.shape[2] * inputs.shape[3]
+    few = inputs[:: max(1, min(len(inputs) // _IMAGES, len(inputs) * area // (_PLACES + _PLACES_A_COLUMN * columns)))]
+    padded = functional.pad(few, [reach[1] // 2] * 2 + [reach[0] // 2] * 2)
+    parts = functional.unfold(padded, module.kernel_size, dilation=module.dilation, stride=module.stride)
+    rows = parts.reshape(len(few), module.groups, columns, -1).permute(0, 3, 1, 2).reshape(-1, module.groups, columns)
+    return _spread(rows, columns).transpose(0, 1).float()
+
+
+def _spread(rows: Tensor, columns: int) -> Tensor:
+    """The rows, or as many of them as `columns` inputs need, evenly spread."""
+    limit = _PLACES + _PLACES_A_COLUMN * columns
+    if len(rows) <= limit:
+        return rows
+    return rows[torch.arange(limit, device=rows.device) * len(rows) // limit]
 
 
 def _add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
