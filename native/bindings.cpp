@@ -17,9 +17,12 @@
 #include "entropy/context_range.hpp"
 #include "entropy/huffman.hpp"
 #include "entropy/rans.hpp"
+#include "entropy/raw.hpp"
 #include "entropy/tables.hpp"
+#include "featherweight/checked.hpp"
 #include "featherweight/cpu.hpp"
 #include "featherweight/fault.hpp"
+#include "kernels/levels_uniform_f32.hpp"
 
 namespace nb = nanobind;
 namespace fw = featherweight;
@@ -258,6 +261,69 @@ void bind_rans(nb::module_& m) {
         .def("finish", &RansDecoder::finish, nb::arg("symbols").noconvert());
 }
 
+// ---- entropy: raw ----
+
+void raw_decode(Array<const std::uint8_t> data, unsigned width, WritableSymbols out) {
+    require(width <= 8 * out.itemsize(), "the numbers do not fit in this type");
+    std::uint64_t bits = 0;
+    require(fw::multiply(out.size(), width, bits) && bits <= std::uint64_t{8} * data.size(), "the bytes are too few");
+    by_type(out, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        const nb::gil_scoped_release released;
+        fw::raw::decode(data.data(), data.size(), width, static_cast<T*>(out.data()), out.size());
+    });
+}
+
+void bind_raw(nb::module_& m) {
+    m.def("raw_decode", &raw_decode, nb::arg("data").noconvert(), nb::arg("width"), nb::arg("out").noconvert(),
+          "Numbers of `width` bits, highest bit first.");
+}
+
+// ---- kernels: levels_uniform ----
+
+using Levels = nb::ndarray<nb::ro, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// Calls with a null pointer of the type of levels: symbols, or int32 for levels themselves.
+template <class Call>
+auto by_level_type(const Levels& levels, const Call& call) {
+    if (levels.dtype() == nb::dtype<std::int32_t>()) return call(static_cast<std::int32_t*>(nullptr));
+    return by_type(levels, call);
+}
+
+unsigned levels_uniform_i32(Levels levels, std::size_t first, std::size_t trellis, unsigned state,
+                            Array<std::int32_t> out) {
+    require(out.size() == levels.size() && state < 8, "one multiple for each level");
+    return by_level_type(levels, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        const nb::gil_scoped_release released;
+        return fw::levels_uniform::multiples(static_cast<const T*>(levels.data()), {first, levels.size(), trellis, state},
+                                             out.data());
+    });
+}
+
+unsigned levels_uniform_f32(Levels levels, std::size_t first, std::size_t trellis, unsigned state,
+                            Array<const float> steps, std::size_t columns, Array<float> out) {
+    require(out.size() == levels.size() && state < 8, "one value for each level");
+    std::uint64_t reach = 0;
+    require(columns > 0 && fw::multiply(steps.size(), columns, reach), "a step is that of one level or more");
+    require(first <= reach && levels.size() <= reach - first, "a step for each level");
+    return by_level_type(levels, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        const nb::gil_scoped_release released;
+        return fw::levels_uniform::values(static_cast<const T*>(levels.data()), {first, levels.size(), trellis, state},
+                                          {steps.data(), columns}, out.data());
+    });
+}
+
+void bind_levels_uniform(nb::module_& m) {
+    m.def("levels_uniform_i32", &levels_uniform_i32, nb::arg("levels").noconvert(), nb::arg("first"), nb::arg("trellis"),
+          nb::arg("state"), nb::arg("out").noconvert(),
+          "The multiples of the step that levels (int32, or as symbols) stand for; gives the state behind them.");
+    m.def("levels_uniform_f32", &levels_uniform_f32, nb::arg("levels").noconvert(), nb::arg("first"), nb::arg("trellis"),
+          nb::arg("state"), nb::arg("steps").noconvert(), nb::arg("columns"), nb::arg("out").noconvert(),
+          "Their weights, a step for each `columns` levels of the tensor; gives the state behind them.");
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -267,4 +333,6 @@ NB_MODULE(_native, m) {
     bind_huffman(m);
     bind_context_range(m);
     bind_rans(m);
+    bind_raw(m);
+    bind_levels_uniform(m);
 }
