@@ -8,7 +8,7 @@ import torch
 from featherweight.errors import StorageError
 from featherweight.frontends.safetensors import holder_of
 from featherweight.recipes import stream_result
-from featherweight.recipes.recipe import Recipe
+from featherweight.recipes.recipe import Recipe, Step
 from featherweight.recipes.stream_journal import Finished
 from featherweight.recipes.stream_result import figures, ledger_of, put_at
 
@@ -19,7 +19,8 @@ def test_the_ledger_measures_the_end_alone():
         0: Finished(0, (0,), 0, 7, 0, True, "", (0.25, 1.0)),
         1: Finished(1, (0,), 7, 3, 0, True, "", (0.0, 0.5)),
     }
-    ledger = ledger_of(Recipe.read("weights_only"), 5, model, done)
+    steps = (Step.of("representation.sharing.kmeans", epochs=0), Step.of("precision.low_bit.half"))
+    ledger = ledger_of(Recipe("two", steps), 5, model, done)
     assert [entry.seconds for entry in ledger] == [0.25, 1.5]
     assert [entry.after["encoded_bytes"] for entry in ledger] == [None, 10]
     assert ledger[0].before == figures(20)
