@@ -151,10 +151,12 @@ class Dense(Encoding):
         whole = _TYPES.index(stored) + _VALUES * _TYPES.index(self.dtype)
         if stored.itemsize == 1:
             return (whole,)
-        found = [whole] if self.values.numel() < _LARGE else []
-        if stored.is_floating_point and self.values.numel() >= _SMALL:
-            found.append(whole + _PLANES + _TURNED)
-        return (*found, whole + _PLANES)
+        turned, count = whole + _PLANES + _TURNED, self.values.numel()
+        if stored.is_floating_point and count >= _LARGE:
+            return (turned,)  # a sign is as good as random, so that the other planes cannot be much smaller
+        if stored.is_floating_point and count >= _SMALL:
+            return (whole, turned, whole + _PLANES)
+        return (whole, whole + _PLANES) if count < _LARGE else (whole + _PLANES,)
 
     def pack(self, form: int | None = None) -> Packed:
         """See Encoding. Raises: EncodingError also for a value that is too large for the stored type."""
