@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from featherweight.numerics.feedback import Feedback, compensated, compensated_quantized
+from featherweight.numerics.feedback import Feedback, compensated, compensated_quantized, shrunk
 from featherweight.numerics.rate import ContextEntropy
 
 MODEL = ContextEntropy()
@@ -101,3 +101,29 @@ def test_inputs_that_never_occur():
     assert np.isfinite(levels).all()
     dead = Feedback.of(torch.zeros(2, 5, 5))
     assert torch.isfinite(dead.upper).all()
+
+
+def test_moments_of_few_samples_get_nearer_to_the_true_ones():
+    """Independent inputs around a mean, of which 40 samples see 60: they are not to look dependent."""
+    generator = torch.Generator().manual_seed(4)
+    scales = torch.linspace(0.2, 2, 60)
+    inputs = torch.randn(40, 60, generator=generator) * scales + 1.5
+    moments, means = (inputs.T @ inputs / 40)[None], inputs.mean(dim=0)[None]
+    true = torch.diag(scales.square()).double() + 1.5**2
+    better = shrunk(moments, means, 40)[0]
+    middle, alone = means[0][:, None] * means[0][None], torch.diag(scales.square())
+    assert (better - middle - alone).norm() < 0.5 * (moments[0] - middle - alone).norm()
+    assert torch.allclose(torch.diagonal(better), torch.diagonal(moments[0]).double(), rtol=1e-6)
+    weight, step = drawn(1, 50, 60), torch.full((1, 50), 0.5)
+    errors = []
+    for told in (moments, better[None]):
+        levels = compensated(weight, step, Feedback.of(told), 0.0, None)
+        errors.append(output_error(weight, levels, 0.5, true[None]))
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_moments_of_many_samples_stay():
+    inputs = torch.randn(20_000, 10, generator=torch.Generator().manual_seed(5)) @ drawn(1, 10, 10)[0]
+    moments, means = (inputs.T @ inputs / 20_000)[None], inputs.mean(dim=0)[None]
+    assert torch.allclose(shrunk(moments, means, 20_000), moments.double(), rtol=0.02, atol=0.02)
+    assert torch.isfinite(shrunk(torch.zeros(1, 3, 3), torch.zeros(1, 3), 1)).all()

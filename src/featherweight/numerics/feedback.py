@@ -45,6 +45,26 @@ class Feedback:
         return cls(upper.float(), (logs - centre).exp().float(), centre[:, 0].exp())
 
 
+def shrunk(moments: Tensor, means: Tensor, samples: int) -> Tensor:
+    """Second moments of inputs as many more samples would give them: chance correlations are made smaller.
+
+    `moments` (groups, columns, columns) and `means` (groups, columns) are those of `samples` independent samples. Of
+    few samples inputs look more alike than they are, and feedback would push errors into what only seems to be unseen.
+    So correlations around the mean are multiplied by 1 - a, where a is what their variance is of their squared size,
+    both summed over all pairs. Schäfer and Strimmer 2005, "A shrinkage approach to large-scale covariance matrix
+    estimation", target D.
+    """
+    moments, means = moments.double(), means.double()
+    middle = means[:, :, None] * means[:, None, :]
+    spread = moments - middle
+    variance = torch.diagonal(spread, dim1=1, dim2=2).clamp(min=1e-30)
+    squares = spread.square() / (variance[:, :, None] * variance[:, None, :])
+    squares = squares.clamp(max=1.0) * (1 - torch.eye(moments.shape[1], dtype=torch.float64))
+    chance = ((1 - squares).square() * (squares > 0)).sum(dim=(1, 2)) / max(samples - 1, 1)
+    share = (chance / squares.sum(dim=(1, 2)).clamp(min=1e-30)).clamp(0.0, 1.0)[:, None, None]
+    return middle + (1 - share) * spread + share * torch.diag_embed(variance)
+
+
 def compensated(weight: Tensor, steps: Tensor, feedback: Feedback, price: float, costs: Costs | None) -> Levels:
     """Levels (groups * rows, columns) of W, `steps` (groups, rows); `price` in squared steps at the mean energy.
 

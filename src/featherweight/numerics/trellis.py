@@ -20,8 +20,12 @@ NEXT = ((0, 2), (7, 5), (1, 3), (6, 4), (2, 0), (5, 7), (3, 1), (4, 6))
 
 _STATES = len(NEXT)
 _BEFORE = [[(s, p) for s in range(_STATES) for p in (0, 1) if NEXT[s][p] == after] for after in range(_STATES)]
-_FROM = np.array([[s for s, _ in pairs] for pairs in _BEFORE])  # (8, 2): the two states before each state
-_BRANCH = np.array([[2 * (s & 1) + p for s, p in pairs] for pairs in _BEFORE])  # their grid and parity, 2 grid + parity
+SOURCES = np.array([[s for s, _ in pairs] for pairs in _BEFORE])
+"""The two states before each state, (8, 2)."""
+
+BRANCHES = np.array([[2 * (s & 1) + p for s, p in pairs] for pairs in _BEFORE])
+"""How each of them leads there, (8, 2): 2 * grid + parity of the level, the grid being that of the state before."""
+
 _ROWS = 1 << 12  # rows searched at a time: bounds the memory of the decisions
 
 
@@ -91,13 +95,13 @@ def _best_path(costs: Floats) -> NDArray[np.intp]:
     steps = np.ascontiguousarray(costs.transpose(2, 1, 0))
     second = np.empty((columns, rows, _STATES), np.bool_)
     for column in range(columns):
-        both = total[:, _FROM] + steps[column][:, _BRANCH]
+        both = total[:, SOURCES] + steps[column][:, BRANCHES]
         np.less(both[:, :, 1], both[:, :, 0], out=second[column])
         total = np.where(second[column], both[:, :, 1], both[:, :, 0])
     state, every = total.argmin(axis=1), np.arange(rows)
     path = np.empty((rows, columns), np.intp)
     for column in reversed(range(columns)):
         choice = second[column, every, state].astype(np.intp)
-        path[:, column] = _BRANCH[state, choice]
-        state = _FROM[state, choice]
+        path[:, column] = BRANCHES[state, choice]
+        state = SOURCES[state, choice]
     return path

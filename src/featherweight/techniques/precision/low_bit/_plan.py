@@ -19,6 +19,7 @@ from featherweight.encodings.uniform import Uniform
 from featherweight.numerics.feedback import Feedback, compensated_quantized
 from featherweight.numerics.rate import ContextEntropy, Floats, RateModel
 from featherweight.numerics.rounding import BALANCE, DEPENDENT_BALANCE, dependent_quantized, quantized
+from featherweight.numerics.trellis_feedback import dependent_compensated_quantized
 
 FINER = (1.0, 0.85, 0.7)  # steps that are tried, in those of the balance at a high rate
 DEPENDENT_FINER = 0.55  # a trellis of this step has the error of a grid of step 1 at the same rate: 1 / 1.8
@@ -81,15 +82,15 @@ def _trial(target: Target, matrix: Floats, step: float, method: Method, part: fl
 
 def _quantized(target: Target, matrix: Floats, step: float, method: Method, part: float) -> Uniform:
     importance, price = _importance(target), method.rounding * BALANCE / part**2
+    if method.dependent:
+        step, price = _stored(target, step * DEPENDENT_FINER), method.rounding * DEPENDENT_BALANCE / part**2
     if target.feedback is not None:
-        groups = len(target.feedback.scale)
-        weight = target.matrix.reshape(groups, -1, matrix.shape[1])
+        weight = target.matrix.reshape(len(target.feedback.scale), -1, matrix.shape[1])
+        with_feedback = dependent_compensated_quantized if method.dependent else compensated_quantized
         steps = torch.full(weight.shape[:2], step)
-        levels = compensated_quantized(weight, steps, target.feedback, price, method.model)
+        levels = with_feedback(weight, steps, target.feedback, price, method.model)
     elif method.dependent:
-        step = _stored(target, step * DEPENDENT_FINER)
-        pressed = method.rounding * DEPENDENT_BALANCE / part**2
-        levels = dependent_quantized(matrix / np.float32(step), importance, pressed, method.model)
+        levels = dependent_quantized(matrix / np.float32(step), importance, price, method.model)
     else:
         levels = quantized(matrix / np.float32(step), importance, price, method.model)
     found = torch.from_numpy(np.ascontiguousarray(levels)).reshape(target.weight.shape)

@@ -26,7 +26,7 @@ from featherweight.encodings.sparse import Sparse
 from featherweight.encodings.uniform import Uniform
 from featherweight.errors import ConfigError
 from featherweight.numerics.allocation import price_for
-from featherweight.numerics.feedback import Feedback
+from featherweight.numerics.feedback import Feedback, shrunk
 from featherweight.numerics.rounding import BALANCE
 from featherweight.techniques._selection import WEIGHTS, Kind, Weight, check_values, named, tensors_of
 from featherweight.techniques.base import PerTensor
@@ -60,7 +60,7 @@ class RateDistortion(PerTensor):
     budget_bytes: int | None = None  # of all tensors that the step takes, coded; instead of noise
     ratio: float | None = None  # of their bytes as they are and coded; another way to say the budget, > 1
     sensitivity: Literal["energy", "fisher", "hessian"] = "energy"  # where errors hurt
-    dependent: bool = False  # on the trellis of NNC: less error, slower; not with "hessian"
+    dependent: bool = False  # on the trellis of NNC: less error, slower
     rounding: float = 1.0  # how hard bits press on rounding; 0: to the nearest, 1: in balance with the error
     vectors: float = 0.004  # noise of biases, norms and other small tensors, 0..1; 0: they stay as they are
     correction: bool = True  # of the mean of each layer's output, in its bias or batch norm; where data is used
@@ -79,9 +79,6 @@ class RateDistortion(PerTensor):
         if (self.budget_bytes is not None and self.budget_bytes < 1) or (self.ratio is not None and not self.ratio > 1):
             asked = self.ratio if self.budget_bytes is None else self.budget_bytes
             raise ConfigError("no such budget", where="budget_bytes, ratio", value=asked, fix="Use more than 1.")
-        if self.dependent and self.sensitivity == "hessian":
-            fix = "Use sensitivity 'fisher' or 'energy', or leave dependent out."
-            raise ConfigError("feedback and trellis cannot be combined", where="dependent", value=True, fix=fix)
         if self.examples < 1:
             raise ConfigError("out of range", where="examples", value=self.examples, fix="Use a number from 1.")
 
@@ -160,8 +157,9 @@ class RateDistortion(PerTensor):
         if sensitivity is None:
             return target
         if self.sensitivity == "hessian" and name in sensitivity.outputs and target.mask is None:
-            moments, outputs = sensitivity.moments[name].cpu(), sensitivity.outputs[name].cpu()
-            target.feedback = Feedback.of(moments)
+            moments, means = sensitivity.moments[name].cpu(), sensitivity.means[name].cpu()
+            outputs = sensitivity.outputs[name].cpu()
+            target.feedback = Feedback.of(shrunk(moments, means, sensitivity.examples))
             target.scale = float((target.feedback.scale.repeat_interleave(_rows(target)) * outputs).mean()) + 1e-30
         elif name in sensitivity.fisher:
             fisher = sensitivity.fisher[name].cpu().float().reshape(target.matrix.shape)
