@@ -294,7 +294,7 @@ from featherweight.recipes.recipe import Recipe
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 small, large, out = map(Path, sys.argv[1:4])
-recipe = Recipe.read("weights_only")
+recipe = Recipe.read("lossless")
 stream.compress_checkpoint(open_checkpoint(small), recipe, out / "s.fwt", out / "s", stream.Settings(threads=2))
 before = peak()
 stream.compress_checkpoint(open_checkpoint(large), recipe, out / "l.fwt", out / "l", stream.Settings(threads=2))
