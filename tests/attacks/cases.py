@@ -515,6 +515,37 @@ def extra_twice():
     return Forge(extras=[extra("note", b""), extra("note", b"")]).build()
 
 
+def of_two(*second: Any) -> bytes:
+    """A header of two tensors without numbers, the first called "ab"."""
+    empty = [[0], [0, 0, 1, 0]]
+    return with_header(cbor([[["ab", *empty], [*second, *empty]], None, [], []]))
+
+
+@case("H3", "E_METADATA", 54)
+def a_name_that_shares_and_is_written_whole():
+    return of_two("abc")
+
+
+@case("H3", "E_METADATA", 54)
+def a_name_that_shares_one_character():
+    return of_two(1, "x")
+
+
+@case("H3", "E_METADATA", 56)
+def a_name_that_shares_more_than_it_says():
+    return with_header(cbor([[["abc", [0], [0, 0, 1, 0]], [2, "cd", [0], [0, 0, 1, 0]]], None, [], []]))
+
+
+@case("H3", "E_METADATA", 54)
+def a_name_that_shares_more_than_there_is():
+    return of_two(3, "x")
+
+
+@case("H3", "E_METADATA", 43)
+def a_first_name_that_shares():
+    return with_header(cbor([[[2, "x", [0], [0, 0, 1, 0]]], None, [], []]))
+
+
 @case("H9", "E_DUPLICATE", 53)
 def tensor_twice():
     return Forge(tensors=[floats(), floats()], decoded=16).build()

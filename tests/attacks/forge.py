@@ -63,6 +63,17 @@ def shortest(value: float) -> bytes:
     return b"\xfb" + struct.pack(">d", value)
 
 
+def named_after(names: list[str]) -> list[list[Any]]:
+    """Names as they begin the entry of a tensor: what two or more characters share with the one before is counted."""
+    found = []
+    for before, name in zip(["", *names], names, strict=False):
+        shared = 0
+        while shared < min(len(before), len(name)) and before[shared] == name[shared]:
+            shared += 1
+        found.append([shared, name[shared:]] if shared > 1 else [name])
+    return found
+
+
 @dataclass
 class Section:
     """A tensor or an extra section; `checksum` overrides the right one, `padding` the right zeros."""
@@ -121,7 +132,8 @@ class Forge:
         return whole + (hashlib.sha256(whole).digest() if self.digest is None else self.digest) + self.tail
 
     def make_header(self) -> bytes:
-        tensors = [[tensor.name, tensor.shape, tensor.spec] for tensor in self.tensors]
+        named = zip(named_after([tensor.name for tensor in self.tensors]), self.tensors, strict=True)
+        tensors = [[*name, tensor.shape, tensor.spec] for name, tensor in named]
         extras = [
             [extra.name, extra.critical, len(extra.data) if extra.length is None else extra.length]
             for extra in self.extras

@@ -81,12 +81,12 @@ def take_apart(data: bytes) -> Parts:
 
 
 def section_length(tensor: Any) -> int:
-    return payload.inspect(tuple(tensor[1]), tuple(tensor[2])).length
+    return payload.inspect(tuple(tensor[-2]), tuple(tensor[-1])).length
 
 
 def put_together(parts: Parts, header: bytes | None = None) -> bytes:
     """A file of these parts, all checksums right; sections are named as the header names them where it does."""
-    names = [_name(record) for record in [*_listed(parts.header, 0), *_listed(parts.header, 3)]]
+    names = _whole_names(_listed(parts.header, 0)) + [_name(record) for record in _listed(parts.header, 3)]
     names += [""] * (len(parts.bodies) - len(names))
     sections = [Section(name, body) for name, body in zip(names, parts.bodies, strict=False)]
     raw = cbor(parts.header) if header is None else header
@@ -100,6 +100,17 @@ def _listed(header: Any, place: int) -> list[Any]:
 
 def _name(record: Any) -> str:
     return record[0] if isinstance(record, list) and record and isinstance(record[0], str) else ""
+
+
+def _whole_names(tensors: list[Any]) -> list[str]:
+    """The names of tensors, what they share with the one before put in front where the header makes sense."""
+    names: list[str] = []
+    for tensor in tensors:
+        if isinstance(tensor, list) and len(tensor) == 4 and isinstance(tensor[0], int) and isinstance(tensor[1], str):
+            names.append((names[-1] if names else "")[: max(tensor[0], 0)] + tensor[1])
+        else:
+            names.append(_name(tensor))
+    return names
 
 
 def uncbor(data: bytes, at: int) -> tuple[Any, int]:
@@ -186,9 +197,9 @@ def change_spec(parts: Parts, rng: random.Random) -> None:
         return
     number = rng.randrange(len(parts.header[0]))
     tensor = parts.header[0][number]
-    if number >= len(parts.bodies) or not isinstance(tensor, list) or len(tensor) != 3:
+    if number >= len(parts.bodies) or not isinstance(tensor, list) or len(tensor) not in (3, 4):
         return  # broken by an earlier change
-    numbers = tensor[rng.choice([1, 2, 2, 2])]
+    numbers = tensor[rng.choice([-2, -1, -1, -1])]
     if not isinstance(numbers, list) or not numbers:
         return
     index = rng.randrange(len(numbers))
@@ -271,7 +282,7 @@ def mutant(data: bytes, rng: random.Random) -> bytes:
 def announced(parts: Parts) -> int:
     """The decoded size that belongs to the header, as far as it makes sense."""
     try:
-        plans = [payload.inspect(tuple(tensor[1]), tuple(tensor[2])) for tensor in parts.header[0]]
+        plans = [payload.inspect(tuple(tensor[-2]), tuple(tensor[-1])) for tensor in parts.header[0]]
         total = sum(plan.decoded_bytes for plan in plans) + sum(extra[2] for extra in parts.header[3])
         return min(max(int(total), 0), 2**64 - 1)
     except (FormatError, TypeError, IndexError, KeyError):

@@ -36,6 +36,17 @@ def test_the_bytes():
     assert raw == b"\x84\x81\x83\x69fc.weight\x82\x02\x03\x84\x00\x00\x01\x18\x18\xf6\x80\x81\x83\x61x\xf4\x03"
 
 
+def test_names_that_begin_alike_are_written_once():
+    names = ["layer1.conv.weight", "layer1.conv.bias", "layer2.conv.bias", "x", "xy", "y", "yé.a", "yé.b"]
+    records = tuple(headers.tensor_record(name, (2, 3), DENSE) for name in names)
+    raw = headers.to_bytes(Header(records, None, (), ()))
+    assert b"\x84\x0c\x64bias" in raw
+    assert b"\x84\x05\x6b2.conv.bias" in raw
+    assert b"\x83\x62xy" in raw  # one character is not worth the count
+    assert b"\x84\x03\x61b" in raw  # characters are counted, not bytes
+    assert [record.name for record in headers.from_bytes(raw, Limits()).tensors] == names
+
+
 def test_what_follows_from_shape_and_spec():
     record = headers.tensor_record("a", (2, 3), DENSE)
     assert (record.length, record.decoded) == (24, 24)

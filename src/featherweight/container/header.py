@@ -1,8 +1,9 @@
 """The header: records to bytes and back, every rule checked. Rules H1 to H14 of docs/format.md.
 
-The header is one array `[tensors, graph, aliases, extras]`: a tensor is `[name, shape, spec]`, an alias
-`[name, tensor]`, an extra section `[name, critical, length]`. Lengths and places of tensor sections are not stored:
-they follow from the specs, so sections can neither overlap nor leave a hole.
+The header is one array `[tensors, graph, aliases, extras]`: a tensor is `[name, shape, spec]`, or
+`[shared, rest, shape, spec]` where its name begins like the one before; an alias is `[name, tensor]`, an extra section
+`[name, critical, length]`. Lengths and places of tensor sections are not stored: they follow from the specs, so
+sections can neither overlap nor leave a hole.
 """
 
 import math
@@ -17,6 +18,8 @@ from featherweight.core.patience import never
 from featherweight.encodings import payload
 from featherweight.errors import FormatError
 
+_LEAST_SHARED = 2  # characters; the count takes a byte itself
+
 
 def to_bytes(header: Header) -> bytes:
     """The header as it stands in the file.
@@ -25,7 +28,10 @@ def to_bytes(header: Header) -> bytes:
     """
     return cbor.encode(
         [
-            [[record.name, record.shape, record.spec] for record in header.tensors],
+            [
+                [*_name_parts(before, record.name), record.shape, record.spec]
+                for before, record in zip(_names_before(header.tensors), header.tensors, strict=True)
+            ],
             header.graph,
             [[alias.name, alias.index] for alias in header.aliases],
             [[record.name, record.critical, record.length] for record in header.extras],
@@ -88,11 +94,15 @@ def _tensors(decoder: cbor.Decoder, limits: Limits) -> tuple[TensorRecord, ...]:
         decoder.fail("E_BUDGET", f"more tensors than the limit of {limits.tensors}", start, count)
     seen: set[str] = set()
     budget = limits.budget()
-    found = []
+    found: list[TensorRecord] = []
     for _ in range(count):
         offset = decoder.offset
-        decoder.array("a tensor", 3)
-        name = _name(decoder, limits, seen)
+        before = found[-1].name if found else ""
+        shared = _shared(decoder, before)
+        name_offset = decoder.offset
+        name = _name(decoder, limits, seen, shared)
+        if shared != _common(before, name):
+            decoder.fail("E_METADATA", "what a name shares with the one before is not counted right", name_offset, name)
         shape = _shape(decoder, limits)
         spec_offset = decoder.offset
         spec = [_size(decoder, "an entry of a spec") for _ in range(decoder.array("a spec"))]
@@ -144,9 +154,41 @@ def _extras(decoder: cbor.Decoder, limits: Limits) -> tuple[ExtraRecord, ...]:
     return tuple(found)
 
 
-def _name(decoder: cbor.Decoder, limits: Limits, seen: set[str]) -> str:
+def _names_before(tensors: tuple[TensorRecord, ...]) -> list[str]:
+    return ["", *(record.name for record in tensors)][: len(tensors)]
+
+
+def _name_parts(before: str, name: str) -> tuple[str] | tuple[int, str]:
+    """How a name stands in the header: what it shares with the one before is counted, in characters, where it pays."""
+    shared = len(_common(before, name))
+    return (shared, name[shared:]) if shared else (name,)
+
+
+def _common(before: str, name: str) -> str:
+    """What two names begin with, where it is long enough to be counted."""
+    pairs = enumerate(zip(before, name, strict=False))
+    shared = next((place for place, (one, other) in pairs if one != other), min(len(before), len(name)))
+    return name[:shared] if shared >= _LEAST_SHARED else ""
+
+
+def _shared(decoder: cbor.Decoder, before: str) -> str:
+    """Begins to read a tensor, up to the text of its name; gives what that name shares with the one before."""
     offset = decoder.offset
-    name = decoder.text("a name")
+    entries = decoder.array("a tensor")
+    if entries == len(("name", "shape", "spec")):
+        return ""
+    if entries != len(("shared", "rest", "shape", "spec")):
+        decoder.fail("E_METADATA", "a tensor has 3 or 4 entries", offset, entries)
+    offset = decoder.offset
+    count = decoder.unsigned("how much of a name is shared")
+    if not _LEAST_SHARED <= count <= len(before):
+        decoder.fail("E_METADATA", "a name cannot share as much with the one before", offset, count)
+    return before[:count]
+
+
+def _name(decoder: cbor.Decoder, limits: Limits, seen: set[str], shared: str = "") -> str:
+    offset = decoder.offset
+    name = shared + decoder.text("a name")
     fault = names.fault(name, limits.name_bytes)
     if fault is not None:
         decoder.fail("E_NAME", fault, offset, name)
