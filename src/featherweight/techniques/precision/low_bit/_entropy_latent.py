@@ -57,7 +57,7 @@ class Latent(nn.Module):
 
     def __init__(self, weight: Tensor, unit: float, mask: Tensor | None = None) -> None:
         super().__init__()
-        start = weight.detach().clone(memory_format=torch.contiguous_format)
+        start = weight.detach().clone()  # in the layout that the model prefers
         self.unit = unit
         self.register_buffer("mask", torch.ones_like(start) if mask is None else mask.to(start))
         self.value = nn.Parameter(start * self.mask)

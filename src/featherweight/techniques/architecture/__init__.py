@@ -1,0 +1,1 @@
+"""Another network that does the same with less."""

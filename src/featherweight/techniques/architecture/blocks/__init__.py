@@ -1,0 +1,1 @@
+"""One layer or block in the place of several."""
