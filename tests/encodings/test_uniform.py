@@ -328,3 +328,28 @@ def test_a_continued_trellis_runs_through_the_tensor():
 def test_only_dependent_tensors_of_rows_are_continued():
     assert not Uniform(torch.ones(3, 2, dtype=torch.int8), torch.ones(1), continued=True).continued
     assert not Uniform(torch.ones(6, dtype=torch.int8), torch.ones(1), dependent=True, continued=True).continued
+
+
+def test_what_was_read_makes_levels_when_they_are_asked_for():
+    written = payload.encode(Uniform(some_levels(6, 40), torch.tensor([0.5]), True))
+    read = payload.decode((6, 40), written.spec, written.data)
+    nonzeros, packed, finite = read.nonzeros, read.pack(), read.finite
+    assert finite
+    assert not isinstance(vars(read)["_kept"], torch.Tensor)
+    values = read.decoded()
+    assert torch.equal(read.levels, some_levels(6, 40))
+    assert isinstance(vars(read)["_kept"], torch.Tensor)
+    assert torch.equal(read.decoded(), values)
+    assert read.nonzeros == nonzeros == int(torch.count_nonzero(some_levels(6, 40)))
+    assert read.pack().streams[0].tolist() == packed.streams[0].tolist()
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("dependent", [False, True])
+def test_finite_is_exact_where_products_come_near_the_largest_number(kind, dependent):
+    largest = torch.finfo(kind).max
+    for share in (0.2, 0.45, 0.499, 0.501, 0.9, 1.0):
+        step = torch.tensor([largest * share], dtype=kind)
+        for levels in ([0, 0], [1, -1], [1, 2], [2, -2]):
+            kept = Uniform(torch.tensor(levels), step, dependent)
+            assert kept.finite == bool(torch.isfinite(kept.to_tensor()).all())

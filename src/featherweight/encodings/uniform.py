@@ -18,10 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from featherweight.core.native import native
+from featherweight.encodings import _levels_native
 from featherweight.encodings._levels import MAX_LEVEL, divisor, from_symbols, to_symbols
 from featherweight.encodings.base import Encoding, Layout, Packed, Shape
 from featherweight.encodings.dense import Dense
-from featherweight.entropy.base import ALONE, Stream, Work
+from featherweight.entropy.base import ALONE, Stream, Symbols, Work
+from featherweight.entropy.tables import native_symbols
 from featherweight.errors import EncodingError, FormatError
 from featherweight.numerics import trellis
 
@@ -42,7 +45,8 @@ class Uniform(Encoding):
     Raises: EncodingError for levels or steps that are not so.
     """
 
-    levels: Tensor
+    _shape: Shape
+    _kept: Tensor | Symbols  # the levels, or what was read until somebody asks for them
     step: Encoding
     dependent: bool
     continued: bool  # the trellis runs on from row to row; only a dependent tensor of two rows or more may be so
@@ -56,10 +60,12 @@ class Uniform(Encoding):
         child = Dense(step) if isinstance(step, Tensor) else step
         _check_levels(levels)
         _check_steps(child, tuple(levels.shape))
-        object.__setattr__(self, "levels", levels.detach().to(torch.int32))
-        object.__setattr__(self, "step", child)
-        object.__setattr__(self, "dependent", bool(dependent))
-        object.__setattr__(self, "continued", bool(dependent and continued and _matrix(self.shape)[0] > 1))
+        shape = tuple(levels.shape)
+        self._set(shape, levels.detach().to(torch.int32), child, bool(dependent), bool(continued))
+
+    def _set(self, shape: Shape, kept: Tensor | Symbols, step: Encoding, dependent: bool, continued: bool) -> None:
+        continued = dependent and continued and _matrix(shape)[0] > 1
+        self.__dict__.update(_shape=shape, _kept=kept, step=step, dependent=dependent, continued=continued)
 
     @classmethod
     def of(cls, weight: Tensor, step: Encoding | Tensor) -> "Uniform":
@@ -94,12 +100,17 @@ class Uniform(Encoding):
     @property
     def shape(self) -> Shape:
         """See Encoding."""
-        return tuple(self.levels.shape)
+        return self._shape
 
     @property
     def dtype(self) -> torch.dtype:
         """See Encoding."""
         return self.step.dtype
+
+    @property
+    def levels(self) -> Tensor:
+        """How many steps each weight is on its grid, int32, shape of the tensor."""
+        return self._levels(ALONE)
 
     @cached_property
     def multiples(self) -> Tensor:
@@ -154,28 +165,28 @@ class Uniform(Encoding):
     def finite(self) -> bool:
         """See Encoding: the steps are, but a large one times a large level need not be."""
         rows, columns = _rows(self.shape, self.step.shape[0])
-        if not columns or not self.step.finite:
+        if not columns or not self.step.finite or self._far_from_infinity:
             return self.step.finite
         largest = self.multiples.reshape(rows, columns).abs().amax(dim=1)
         return bool(torch.isfinite(_product(self.step.to_tensor().detach(), largest)).all())
 
     def decoded(self, work: Work = ALONE) -> Tensor:
-        """See Encoding."""
-        if "multiples" not in self.__dict__:
-            self.__dict__["multiples"] = self._multiples(work)
+        """See Encoding. Levels and multiples are not kept, nor made where there is native code."""
         return self._spread(self.step.to_tensor().detach(), work)
 
     @property
     def nonzeros(self) -> int:
         """See Encoding."""
-        return int(torch.count_nonzero(self.levels))
+        kept = self._kept
+        return int(torch.count_nonzero(kept) if isinstance(kept, Tensor) else np.count_nonzero(kept))
 
     def pack(self, form: int | None = None) -> Packed:
         """See Encoding. The only form is the one that dependence and number of steps make."""
         number = self.dependent + _BY_ROWS * (self.step.shape[0] > 1) + _CONTINUED * self.continued
         if form not in (None, number):
             raise EncodingError(f"the form of this tensor is {number}", value=form)
-        symbols = to_symbols(self.levels.reshape(-1).cpu().numpy())
+        kept = self._kept
+        symbols = to_symbols(kept.reshape(-1).cpu().numpy()) if isinstance(kept, Tensor) else kept
         return Packed((number, int(symbols.max(initial=0)) + 1), (symbols,), (self.step,))
 
     @classmethod
@@ -201,13 +212,11 @@ class Uniform(Encoding):
     def unpack(cls, shape: Shape, packed: Packed, work: Work = ALONE) -> "Uniform":
         """See Encoding. Raises: FormatError (E_COUNT, E_INDEX, E_NONFINITE, E_VERSION)."""
         form, alphabet = packed.fields
-        symbols, step = packed.streams[0], packed.children[0]
-        levels, largest = np.empty(symbols.shape, np.int32), 0
+        symbols, step = native_symbols(packed.streams[0]), packed.children[0]
+        largest = 0
         for start in range(0, len(symbols), _CHUNK):
             work.check()
-            part = symbols[start : start + _CHUNK]
-            largest = max(largest, int(part.max()))
-            levels[start : start + _CHUNK] = from_symbols(part)
+            largest = max(largest, int(symbols[start : start + _CHUNK].max()))
         if largest >= alphabet:
             raise FormatError("E_INDEX", f"a level outside the alphabet of {alphabet}", value=largest)
         if largest != alphabet - 1:
@@ -217,7 +226,9 @@ class Uniform(Encoding):
         except EncodingError as error:
             code = "E_NONFINITE" if _computable(step.dtype) else "E_VERSION"
             raise FormatError(code, error.what, value=error.value) from error
-        return cls(torch.from_numpy(levels).reshape(shape), step, bool(form & 1), bool(form & _CONTINUED))
+        made = cls.__new__(cls)
+        made._set(shape, symbols, step, bool(form & 1), bool(form & _CONTINUED))
+        return made
 
     @classmethod
     def describe(cls, fields: Sequence[int]) -> str:
@@ -226,29 +237,65 @@ class Uniform(Encoding):
 
     # -----------------------------------------------------------------------------------------------------------------
 
-    def _multiples(self, work: Work) -> Tensor:
-        if not self.dependent:
-            return self.levels
-        rows, columns = (1, self.levels.numel()) if self.continued else _matrix(self.shape)
-        levels = self.levels.cpu().numpy().reshape(rows, columns)
-        found = np.empty_like(levels)
-        some = max(1, _CHUNK // max(columns, 1))
-        for first in range(0, rows, some):
+    def _levels(self, work: Work) -> Tensor:
+        kept = self._kept
+        if isinstance(kept, Tensor):
+            return kept
+        found = np.empty(len(kept), np.int32)
+        for start in range(0, len(kept), _CHUNK):
             work.check()
-            found[first : first + some] = trellis.multiples(levels[first : first + some])
-        return torch.from_numpy(found).reshape(self.shape).to(self.levels.device)
+            found[start : start + _CHUNK] = from_symbols(kept[start : start + _CHUNK])
+        levels = torch.from_numpy(found).reshape(self.shape)
+        self.__dict__["_kept"] = levels
+        return levels
+
+    def _multiples(self, work: Work) -> Tensor:
+        kept = self._levels(work)
+        if not self.dependent:
+            return kept
+        rows, columns = (1, kept.numel()) if self.continued else _matrix(self.shape)
+        levels = kept.cpu().numpy().reshape(rows, columns)
+        if native is not None:
+            found = _levels_native.multiples(native, levels.reshape(-1), columns, work)
+        else:
+            found = np.empty_like(levels)
+            some = max(1, _CHUNK // max(columns, 1))
+            for first in range(0, rows, some):
+                work.check()
+                found[first : first + some] = trellis.multiples(levels[first : first + some])
+        return torch.from_numpy(found).reshape(self.shape).to(kept.device)
 
     def _spread(self, steps: Tensor, work: Work = ALONE) -> Tensor:
         """steps * multiples, in the shape of the tensor and the type of `steps`."""
         rows, columns = _rows(self.shape, len(steps))
+        trained = steps.requires_grad and torch.is_grad_enabled()
+        if native is not None and not trained and steps.device.type == "cpu" and steps.itemsize <= 4:
+            return _levels_native.values(native, *self._flat(), steps, work).reshape(self.shape)
+        if "multiples" not in self.__dict__:
+            self.__dict__["multiples"] = self._multiples(work)
         multiples = self.multiples.to(steps.device).reshape(rows, columns)
-        if steps.requires_grad and torch.is_grad_enabled():
+        if trained:
             return _product(steps[:, None], multiples).reshape(self.shape)
         found = torch.empty((rows, columns), dtype=steps.dtype, device=steps.device)
         for out, part in zip(_pieces(found, rows, columns), _pieces(multiples, rows, columns), strict=True):
             work.check()
             out.copy_(_product(steps[:, None], part))
         return found.reshape(self.shape)
+
+    def _flat(self) -> tuple[_levels_native.Flat, int]:
+        """What native code makes weights of, and after how many its trellis starts anew (0: there is none)."""
+        kept, period = self._kept, math.prod(self.shape if self.continued else _matrix(self.shape)[1:])
+        if "multiples" in self.__dict__:
+            kept, period = self.multiples, 0
+        flat = kept.reshape(-1).cpu().contiguous().numpy() if isinstance(kept, Tensor) else kept
+        return flat, period if self.dependent else 0
+
+    @property
+    def _far_from_infinity(self) -> bool:
+        """Whether steps and levels are too small for a product that is no number; cheap, and False if in doubt."""
+        kept, steps = self._kept, self.step.to_tensor().detach()
+        levels = max(map(abs, map(int, kept.aminmax()))) if isinstance(kept, Tensor) else int(kept.max()) // 2 + 1
+        return float(steps.max()) * 2 * levels < torch.finfo(steps.dtype).max / 2
 
     @cached_property
     def _squares(self) -> Tensor:
@@ -309,8 +356,9 @@ def _check_steps(step: Encoding, shape: Shape) -> None:
     if not _computable(step.dtype):
         raise EncodingError("steps are floats of 16 bits or more", value=step.dtype)
     steps = step.to_tensor().detach()
-    wrong = ~(torch.isfinite(steps) & (steps > 0))
-    if bool(wrong.any()):
+    low, high = (float(item) for item in steps.aminmax())  # both are NaN if one of them is
+    if not (low > 0 and high < math.inf):
+        wrong = ~(torch.isfinite(steps) & (steps > 0))
         raise EncodingError("a step must be finite and above 0", value=float(steps[wrong][0]))
 
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from featherweight.core.native import native
 from featherweight.entropy._bits import BitWriter, check_end
 from featherweight.entropy.base import ALONE, Coder, Stream, Symbols, Work
 from featherweight.entropy.tables import LARGEST_ALPHABET, check_request, check_stream, symbol_type
@@ -78,6 +79,9 @@ def width_of(alphabet: int) -> int:
 
 def _unpack(data: NDArray[np.uint8], width: int, symbols: Symbols) -> None:
     """Fills `symbols` (count,) from the bytes `data`."""
+    if native is not None:
+        native.raw_decode(data, width, symbols)
+        return
     if width == 8:
         symbols[:] = data
         return

@@ -1,0 +1,47 @@
+"""What levels come to, natively: multiples of the step and weights, the same as by numerics/trellis.py and torch.
+
+`levels` are int32 levels or the symbols that stand for them (`_levels.to_symbols`), flat; `trellis` is after how many
+of them its state starts anew, 0 for levels that are not dependent.
+"""
+
+from types import ModuleType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from featherweight.entropy.base import Symbols, Work
+
+Flat = Symbols | NDArray[np.int32]
+
+_CHUNK = 1 << 20  # levels between two looks at the clock
+
+
+def multiples(built: ModuleType, levels: Flat, trellis: int, work: Work) -> NDArray[np.int32]:
+    """The multiples of the step, flat: the levels themselves without a trellis."""
+    found, state = np.empty(len(levels), np.int32), 0
+    for start in range(0, len(levels), _CHUNK):
+        work.check()
+        part = slice(start, start + _CHUNK)
+        state = built.levels_uniform_i32(levels[part], start, trellis, state, found[part])
+    return found
+
+
+def values(built: ModuleType, levels: Flat, trellis: int, steps: Tensor, work: Work) -> Tensor:
+    """multiple * step, flat; `steps` (on the CPU, not above 32 bits) are for equal shares of the levels, one by one.
+
+    The product is rounded to float32 and then to the type of `steps`, as torch does it.
+    """
+    found, state = torch.empty(len(levels), dtype=steps.dtype), 0
+    exact = steps.dtype == torch.float32
+    wide, columns = steps.detach().float().contiguous().numpy(), max(1, len(levels) // len(steps))
+    out = found.numpy() if exact else np.empty(min(len(levels), _CHUNK), np.float32)
+    for start in range(0, len(levels), _CHUNK):
+        work.check()
+        part = levels[start : start + _CHUNK]
+        place = out[start : start + _CHUNK] if exact else out[: len(part)]
+        state = built.levels_uniform_f32(part, start, trellis, state, wide, columns, place)
+        if not exact:
+            found[start : start + _CHUNK] = torch.from_numpy(place)
+    return found
