@@ -6,6 +6,13 @@
 
 #include "featherweight/bytes.hpp"
 
+// For what the loop over levels calls, so that the coder stays in registers.
+#if defined(_MSC_VER)
+#define FEATHERWEIGHT_INLINE __forceinline
+#else
+#define FEATHERWEIGHT_INLINE inline __attribute__((always_inline))
+#endif
+
 namespace featherweight::context_range {
 namespace {
 
@@ -30,7 +37,7 @@ inline constexpr Rates kRates;
     return probability << 16 | count;
 }
 
-inline void learn(Chance& seen, std::uint32_t bit) {
+FEATHERWEIGHT_INLINE void learn(Chance& seen, std::uint32_t bit) {
     const std::uint32_t count = seen & kMaxCount;
     const std::int32_t p = static_cast<std::int32_t>(seen >> kCountBits);
     const std::int32_t goal = static_cast<std::int32_t>((bit << 22) - bit);
@@ -59,9 +66,9 @@ inline End end_of(std::uint64_t low, std::uint64_t range) {
 
 class Encoder {
 public:
-    explicit Encoder(std::vector<std::uint8_t>& out) : out_(out), begin_(out.size()) {}
+    explicit Encoder(std::vector<std::uint8_t>& out) : out_(&out), begin_(out.size()) {}
 
-    std::uint32_t bit(std::uint32_t probability, std::uint32_t value) {
+    FEATHERWEIGHT_INLINE std::uint32_t bit(std::uint32_t probability, std::uint32_t value) {
         const std::uint64_t bound = (range_ >> 16) * probability;
         if (value != 0) {
             range_ = bound;
@@ -74,7 +81,7 @@ public:
     }
 
     // The lowest `bits` (1..16) bits of a number, each 0 or 1 equally likely.
-    std::uint32_t plain(unsigned bits, std::uint32_t value) {
+    FEATHERWEIGHT_INLINE std::uint32_t plain(unsigned bits, std::uint32_t value) {
         range_ >>= bits;
         add(range_ * value);
         move();
@@ -86,27 +93,27 @@ public:
     void finish() {
         const End end = end_of(low_, range_);
         add(end.more);
-        for (unsigned bits = 64; bits > end.zeros; bits -= 8) out_.push_back(static_cast<std::uint8_t>(low_ >> (bits - 8)));
+        for (unsigned bits = 64; bits > end.zeros; bits -= 8) out_->push_back(static_cast<std::uint8_t>(low_ >> (bits - 8)));
     }
 
 private:
     void add(std::uint64_t amount) {
         low_ += amount;
         if (low_ >= amount) return;
-        for (std::size_t i = out_.size(); i > begin_ && ++out_[i - 1] == 0; --i) {
+        for (std::size_t i = out_->size(); i > begin_ && ++(*out_)[i - 1] == 0; --i) {
         }
     }
     void put() {
-        for (int shift = 56; shift >= 32; shift -= 8) out_.push_back(static_cast<std::uint8_t>(low_ >> shift));
+        for (int shift = 56; shift >= 32; shift -= 8) out_->push_back(static_cast<std::uint8_t>(low_ >> shift));
         low_ <<= 32;
     }
-    void move() {
+    FEATHERWEIGHT_INLINE void move() {
         if (range_ >> 32 != 0) return;
         range_ <<= 32;
         put();
     }
 
-    std::vector<std::uint8_t>& out_;
+    std::vector<std::uint8_t>* out_;
     std::size_t begin_;
     std::uint64_t low_ = 0, range_ = ~std::uint64_t{0};
 };
@@ -120,25 +127,29 @@ public:
         code_ = broken_ ? 0 : window_;
     }
 
-    std::uint32_t bit(std::uint32_t probability, std::uint32_t) {
+    FEATHERWEIGHT_INLINE std::uint32_t bit(std::uint32_t probability, std::uint32_t) {
         const std::uint64_t bound = (range_ >> 16) * probability;
-        const std::uint32_t value = code_ < bound ? 1 : 0;
-        const std::uint64_t taken = std::uint64_t{value} - 1;  // all ones for a 0
-        code_ -= bound & taken;
-        range_ = value != 0 ? bound : range_ - bound;
+        if (code_ < bound) {
+            range_ = bound;
+            move();
+            return 1;
+        }
+        code_ -= bound;
+        range_ -= bound;
         move();
-        return value;
+        return 0;
     }
 
-    std::uint32_t plain(unsigned bits, std::uint32_t) {
+    FEATHERWEIGHT_INLINE std::uint32_t plain(unsigned bits, std::uint32_t) {
         range_ >>= bits;
-        std::uint64_t value = code_ / range_;
-        if (value >> bits != 0) {
+        // A single bit, a sign, is as often 0 as 1: neither a division nor a branch, which would be guessed wrong.
+        std::uint64_t value = bits > 1 ? code_ / range_ : std::uint64_t{code_ >= range_};
+        code_ -= bits > 1 ? value * range_ : range_ & (0 - value);
+        if (code_ >= range_ || value >> bits != 0) {
             broken_ = true;
             value = 0;
             code_ = 0;
         }
-        code_ -= value * range_;
         move();
         return static_cast<std::uint32_t>(value);
     }
@@ -153,7 +164,7 @@ public:
     }
 
 private:
-    void move() {
+    FEATHERWEIGHT_INLINE void move() {
         if (range_ >> 32 != 0) return;
         range_ <<= 32;
         const std::uint64_t next = load_big64_within(data_, size_, at_) >> 32;

@@ -84,25 +84,32 @@ inline Model::Model() : some_near(), more_near() {
 }
 
 template <class Coder>
-inline std::uint32_t one(Coder& coder, Chance& seen, std::uint32_t bit) {
-    bit = coder.bit(bounded(seen >> 16), bit);
-    learn(seen, bit);
-    return bit;
+FEATHERWEIGHT_INLINE std::uint32_t one(Coder& coder, Chance& seen, std::uint32_t bit) {
+    if (coder.bit(bounded(seen >> 16), bit) != 0) {
+        learn(seen, 1);
+        return 1;
+    }
+    learn(seen, 0);
+    return 0;
 }
 
 // The mean of two opinions. `near` that was never asked begins with what `wide` says.
 template <class Coder>
-inline std::uint32_t both(Coder& coder, Chance& wide, Chance& near, std::uint32_t bit) {
+FEATHERWEIGHT_INLINE std::uint32_t both(Coder& coder, Chance& wide, Chance& near, std::uint32_t bit) {
     if ((near & kMaxCount) == 0) near = (wide & ~kMaxCount) | 2;
-    bit = coder.bit(bounded(((wide >> 16) + (near >> 16)) >> 1), bit);
-    learn(wide, bit);
-    learn(near, bit);
-    return bit;
+    if (coder.bit(bounded(((wide >> 16) + (near >> 16)) >> 1), bit) != 0) {
+        learn(wide, 1);
+        learn(near, 1);
+        return 1;
+    }
+    learn(wide, 0);
+    learn(near, 0);
+    return 0;
 }
 
 // The lowest `bits` bits of a number, the highest first, each as likely 0 as 1.
 template <class Coder>
-inline std::uint32_t plain(Coder& coder, unsigned bits, std::uint32_t value) {
+FEATHERWEIGHT_INLINE std::uint32_t plain(Coder& coder, unsigned bits, std::uint32_t value) {
     std::uint32_t done = 0;
     while (bits > 0) {
         const unsigned part = bits > 16 ? 16 : bits;

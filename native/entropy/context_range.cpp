@@ -10,26 +10,26 @@ namespace featherweight::context_range {
 namespace {
 
 template <Kind kKind>
-std::int64_t level_of(std::uint32_t symbol) {
-    if constexpr (kKind == Kind::bits) return symbol;
-    const std::int64_t half = (std::int64_t{symbol} + 1) / 2;
-    return symbol % 2 != 0 ? -half : half;
+std::int32_t level_of(std::uint32_t symbol) {
+    if constexpr (kKind == Kind::bits) return static_cast<std::int32_t>(symbol);
+    return static_cast<std::int32_t>(symbol >> 1 ^ (0 - (symbol & 1)));
 }
 
 template <Kind kKind>
-std::uint64_t symbol_of(std::int64_t level) {
-    if constexpr (kKind == Kind::bits) return static_cast<std::uint64_t>(level);
-    return static_cast<std::uint64_t>(level < 0 ? -2 * level - 1 : 2 * level);
+std::uint32_t symbol_of(std::int32_t level) {
+    const auto bits = static_cast<std::uint32_t>(level);
+    if constexpr (kKind == Kind::bits) return bits;
+    return bits << 1 ^ (0 - (bits >> 31));
 }
 
 template <Kind kKind, class Symbol>
 void encode_levels(const Symbol* symbols, std::uint64_t count, const Geometry& geometry, Encoder& coder) {
     Levels<Encoder, kKind> levels(coder, geometry);
-    std::vector<std::int64_t> row(static_cast<std::size_t>(geometry.columns));
     while (count > 0) {
         const std::uint64_t here = std::min(count, geometry.columns);
+        std::int32_t* const row = levels.next();
         for (std::uint64_t j = 0; j < here; ++j) row[j] = level_of<kKind>(symbols[j]);
-        levels.row(row.data(), here);
+        levels.row(here);
         symbols += here;
         count -= here;
     }
@@ -38,13 +38,13 @@ void encode_levels(const Symbol* symbols, std::uint64_t count, const Geometry& g
 template <Kind kKind, class Symbol>
 Fault decode_levels(Decoder& coder, const Geometry& geometry, Symbol* out, std::uint64_t count) {
     Levels<Decoder, kKind> levels(coder, geometry);
-    std::vector<std::int64_t> row(static_cast<std::size_t>(geometry.columns));
     while (count > 0) {
         const std::uint64_t here = std::min(count, geometry.columns);
-        if (!levels.row(row.data(), here)) return {Code::index, coder.at(), 0};
+        const std::int32_t* const row = levels.next();
+        if (!levels.row(here)) return {Code::index, coder.at(), 0};
         for (std::uint64_t j = 0; j < here; ++j) {
-            const std::uint64_t symbol = symbol_of<kKind>(row[j]);
-            if (symbol >= geometry.alphabet) return {Code::index, coder.at(), static_cast<std::int64_t>(symbol)};
+            const std::uint32_t symbol = symbol_of<kKind>(row[j]);
+            if (symbol >= geometry.alphabet) return {Code::index, coder.at(), symbol};
             out[j] = static_cast<Symbol>(symbol);
         }
         out += here;

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from featherweight.core.native import native
 from featherweight.entropy import _context_native, _context_reference
-from featherweight.entropy._context_levels import BITS, CLASSES, LEVELS, Geometry
+from featherweight.entropy._context_coder import Encoder
+from featherweight.entropy._context_levels import BITS, CLASSES, LEVELS, Geometry, Levels
 from featherweight.errors import FormatError
 
 pytestmark = pytest.mark.skipif(native is None, reason="native/ is not built or is switched off")
@@ -65,6 +66,22 @@ def test_any_bytes(geometry, data, count):
 def test_bytes_that_are_all_the_same(geometry, fill, count, end):
     data = bytes([fill] * count) + end
     assert outcome(_context_native, data, geometry, 50) == outcome(_context_reference, data, geometry, 50)
+
+
+@pytest.mark.parametrize("kernel", [1, 2])
+@pytest.mark.parametrize("level", [2**31, 2**31 + 5, -(2**31) - 1, 2**40])
+def test_a_level_that_no_symbol_stands_for(kernel, level):
+    """Both see it at once, at the same place, and not only where it would be a symbol."""
+    geometry = Geometry(LEVELS, 1 << 32, columns=40, kernel=kernel, flat=False, mean=1 << 30)
+    encoder = Encoder()
+    Levels(encoder, geometry).row([5, 0, level])
+    data = encoder.finish()
+    found = outcome(_context_reference, data, geometry, 40)
+    assert found[0] == "E_INDEX"
+    assert outcome(_context_native, data, geometry, 40) == found
+    fine = Levels(Encoder(), geometry)
+    fine.row([2**31 - 1, -(2**31)])
+    assert not fine.broken
 
 
 def test_wrong_calls_are_refused():

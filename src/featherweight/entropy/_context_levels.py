@@ -139,7 +139,7 @@ class Levels:
             return some
         around, negative = self._sign(guess, near, int(given < 0))
         size = self._magnitude(guess, around, abs(given) - 1) + 1
-        self.broken = self.broken or size > 1 << 31
+        self.broken = self.broken or size > (1 << 31) - 1 + negative
         return -size if negative else size
 
     def _sign(self, guess: _Guess, near: _Near, given: int) -> tuple[int, int]:
