@@ -35,6 +35,7 @@ from featherweight.techniques.precision.low_bit._sensitivity import Sensitivity,
 
 _KINDS: tuple[Kind, ...] = (*WEIGHTS, "embedding")
 _TRIES = 5  # times that a budget is aimed at anew, after the size that was met
+_WORTH = 4  # samples that the many places of one example stand for: they resemble each other
 _LEAST = 1e-4  # importance of a weight at least, relative to the mean: no weight is for nothing
 
 
@@ -159,7 +160,8 @@ class RateDistortion(PerTensor):
         if self.sensitivity == "hessian" and name in sensitivity.outputs and target.mask is None:
             moments, means = sensitivity.moments[name].cpu(), sensitivity.means[name].cpu()
             outputs = sensitivity.outputs[name].cpu()
-            target.feedback = Feedback.of(shrunk(moments, means, sensitivity.examples))
+            samples = min(sensitivity.places[name], _WORTH * sensitivity.examples)
+            target.feedback = Feedback.of(shrunk(moments, means, samples))
             target.scale = float((target.feedback.scale.repeat_interleave(_rows(target)) * outputs).mean()) + 1e-30
         elif name in sensitivity.fisher:
             fisher = sensitivity.fisher[name].cpu().float().reshape(target.matrix.shape)
