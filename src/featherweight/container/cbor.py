@@ -78,8 +78,12 @@ class Decoder:
 
     def unsigned(self, what: str) -> int:
         """The next value, which must be an unsigned integer."""
-        start = self.offset
-        return self._int64(self._expect(UNSIGNED, what), start)
+        start, left = self._position, self._left - 1
+        if left > 0 and left % _CHECKED and start < len(self._data) and self._data[start] < 24:  # most are
+            self._left, self._position = left, start + 1
+            return self._data[start]
+        value = self._expect(UNSIGNED, what)
+        return value if value <= INT64_MAX else self._int64(value, self._base + start)
 
     def text(self, what: str) -> str:
         """The next value, which must be text."""
@@ -115,25 +119,29 @@ class Decoder:
         raise FormatError(code, what, section="header", offset=offset, value=value)
 
     def _expect(self, major: int, what: str) -> int:
-        start = self.offset
+        start = self._position
         found, argument = self._head()
         if found != major:
             kinds = {UNSIGNED: "an unsigned integer", TEXT: "text", ARRAY: "an array", SIMPLE: "true or false"}
-            self.fail("E_METADATA", f"{what} must be {kinds[major]}", start)
+            self.fail("E_METADATA", f"{what} must be {kinds[major]}", self._base + start)
         return argument
 
     def _head(self) -> tuple[int, int]:
         """Major type and argument of the next value; for floats and simple values the low five bits."""
-        start = self.offset
+        at = self._position
         self._left -= 1
         if self._left < 0:
-            self.fail("E_BUDGET", "the header holds more values than the limits allow", start)
+            self.fail("E_BUDGET", "the header holds more values than the limits allow", self.offset)
         if not self._left % _CHECKED:
             self._check()
-        first = self._take(1, start, "E_METADATA")[0]
+        if at >= len(self._data):
+            self.fail("E_METADATA", "a value runs past the end of the header", self.offset, 1)
+        first = self._data[at]
+        self._position = at + 1
         major, low = first >> 5, first & 31
-        if major == SIMPLE or low < 24:
+        if low < 24 or major == SIMPLE:
             return major, low
+        start = self._base + at
         if low > 27:
             self.fail("E_METADATA", "indefinite or reserved length", start, first)
         width = 1 << (low - 24)

@@ -8,7 +8,6 @@ sections can neither overlap nor leave a hole.
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import partial
 
 from featherweight.container import cbor, names
@@ -68,8 +67,10 @@ def decoded_bytes(header: Header) -> int:
     return sum(record.decoded for record in header.tensors) + sum(record.length for record in header.extras)
 
 
-def tensor_record(name: str, shape: Iterable[int], spec: Iterable[int], offset: int = 0) -> TensorRecord:
-    """A record with what follows from `shape` and `spec`.
+def tensor_record(
+    name: str, shape: Iterable[int], spec: Iterable[int], offset: int = 0, begin: int = 0
+) -> TensorRecord:
+    """A record, at `begin` in the file, with what follows from `shape` and `spec`; errors are at `offset`.
 
     Raises: FormatError for a spec that no tensor of this shape has.
     """
@@ -78,7 +79,7 @@ def tensor_record(name: str, shape: Iterable[int], spec: Iterable[int], offset: 
         plan = payload.inspect(shape, spec)
     except FormatError as error:
         raise relocated(error, name, offset) from error
-    return TensorRecord(name, shape, spec, plan.length, plan.decoded_bytes, plan.symbol_bytes, offset)
+    return TensorRecord(name, shape, spec, plan.length, plan.decoded_bytes, plan.symbol_bytes, begin)
 
 
 def relocated(error: FormatError, section: str, offset: int) -> FormatError:
@@ -106,12 +107,12 @@ def _tensors(decoder: cbor.Decoder, limits: Limits) -> tuple[TensorRecord, ...]:
         shape = _shape(decoder, limits)
         spec_offset = decoder.offset
         spec = [_size(decoder, "an entry of a spec") for _ in range(decoder.array("a spec"))]
-        record = tensor_record(name, shape, spec, spec_offset)
+        record = tensor_record(name, shape, spec, spec_offset, offset)
         if max(record.length, record.decoded) > MAX_SIZE:
             decoder.fail("E_OVERFLOW", "a section is longer than 2^53 - 1 bytes", spec_offset, record.length)
         if record.working > budget:
             decoder.fail("E_BUDGET", f"decoding takes more than {budget} bytes", spec_offset, record.working)
-        found.append(replace(record, offset=offset))
+        found.append(record)
     return tuple(found)
 
 
@@ -213,8 +214,7 @@ def _shape(decoder: cbor.Decoder, limits: Limits) -> tuple[int, ...]:
 
 
 def _size(decoder: cbor.Decoder, what: str) -> int:
-    offset = decoder.offset
     value = decoder.unsigned(what)
-    if value > MAX_SIZE:
-        decoder.fail("E_OVERFLOW", f"{what} is beyond 2^53 - 1", offset, value)
+    if value > MAX_SIZE:  # so it takes 9 bytes
+        decoder.fail("E_OVERFLOW", f"{what} is beyond 2^53 - 1", decoder.offset - 9, value)
     return value

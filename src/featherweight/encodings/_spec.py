@@ -1,7 +1,7 @@
 """The spec of an encoding, read and checked: a tree of nodes that says what the payload holds."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
@@ -44,11 +44,12 @@ class Node:
         """Of the nesting: 1 without children."""
         return 1 + max((child.depth for child in self.children), default=0)
 
-    def walk(self) -> Iterator["Node"]:
+    def walk(self) -> list["Node"]:
         """This node and all below it, in the order of the spec."""
-        yield self
+        found = [self]
         for child in self.children:
-            yield from child.walk()
+            found += child.walk()
+        return found
 
 
 def parse(shape: Shape, spec: Sequence[int]) -> Node:
@@ -72,12 +73,13 @@ class _Cursor:
         self.spec, self.place = spec, 0
 
     def take(self, what: str) -> int:
-        if self.place >= len(self.spec):
-            raise FormatError("E_COUNT", f"the spec ends before {what}", value=len(self.spec))
-        number = self.spec[self.place]
+        place, spec = self.place, self.spec
+        if place >= len(spec):
+            raise FormatError("E_COUNT", f"the spec ends before {what}", value=len(spec))
+        number = spec[place]
         if type(number) is not int or not 0 <= number <= _MAX_NUMBER:
             raise FormatError("E_OVERFLOW", f"{what} is no number from 0 to 2^53 - 1", value=number)
-        self.place += 1
+        self.place = place + 1
         return number
 
 
@@ -88,10 +90,10 @@ def _node(cursor: _Cursor, shape: Shape, depth: int) -> Node:
     kind = encodings().get(code)
     if kind is None:
         raise FormatError("E_VERSION", "an encoding that this version does not know", value=code)
-    fields = tuple(cursor.take("a field") for _ in range(kind.field_count))
+    fields = tuple([cursor.take("a field") for _ in range(kind.field_count)])
     layout = kind.layout(shape, fields)
-    streams = tuple(_stream(cursor) for _ in layout.streams)
-    children = tuple(_node(cursor, child, depth + 1) for child in layout.children)
+    streams = tuple([_stream(cursor) for _ in layout.streams])
+    children = tuple([_node(cursor, child, depth + 1) for child in layout.children])
     return Node(kind, shape, fields, layout, streams, children)
 
 

@@ -15,6 +15,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -138,6 +139,9 @@ class Dense(Encoding):
         values = self.values.detach()
         if not values.is_floating_point():
             return True
+        if values.numel() == 1 and values.itemsize > 1:  # a step: many of them in a file
+            work.check()
+            return math.isfinite(values.item())
         for part in torch.split(values.reshape(-1), _CHUNK):
             work.check()
             # half precision holds all numbers of eight bits, and torch cannot ask those themselves
@@ -254,6 +258,7 @@ class _Form:
     turned: bool
 
 
+@lru_cache(256)
 def _parsed(kind: int) -> _Form:
     stored, planes, values, turned = (
         kind % _PLANES,

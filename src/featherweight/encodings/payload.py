@@ -73,12 +73,11 @@ def inspect(shape: Shape, spec: Sequence[int]) -> Plan:
     Raises: FormatError for a spec that no encoding of this shape has.
     """
     root = parse(shape, spec)
-    nodes = list(root.walk())
-    streams = [stream for node in nodes for stream in node.layout.streams]
+    streams = [stream for node in root.walk() for stream in node.layout.streams]
     return Plan(
         length=_length(root),
         decoded_bytes=root.numel * root.itemsize,
-        symbol_bytes=sum(stream.count * symbol_type(stream.alphabet).itemsize for stream in streams),
+        symbol_bytes=sum([stream.count * symbol_type(stream.alphabet).itemsize for stream in streams]),
         depth=root.depth,
     )
 
@@ -216,7 +215,7 @@ def _number_bytes(number: int) -> int:
 
 
 def _length(root: Node) -> int:
-    return sum(length for node in root.walk() for _, length in node.streams)
+    return sum([length for node in root.walk() for _, length in node.streams])
 
 
 def _decoded(node: Node, data: memoryview, at: int, work: Work) -> tuple[Encoding, int]:

@@ -164,9 +164,11 @@ class Uniform(Encoding):
     @property
     def finite(self) -> bool:
         """See Encoding: the steps are, but a large one times a large level need not be."""
+        if not self.step.finite:
+            return False
         rows, columns = _rows(self.shape, self.step.shape[0])
-        if not columns or not self.step.finite or self._far_from_infinity:
-            return self.step.finite
+        if not columns or self._far_from_infinity:
+            return True
         largest = self.multiples.reshape(rows, columns).abs().amax(dim=1)
         return bool(torch.isfinite(_product(self.step.to_tensor().detach(), largest)).all())
 
@@ -295,7 +297,7 @@ class Uniform(Encoding):
         """Whether steps and levels are too small for a product that is no number; cheap, and False if in doubt."""
         kept, steps = self._kept, self.step.to_tensor().detach()
         levels = max(map(abs, map(int, kept.aminmax()))) if isinstance(kept, Tensor) else int(kept.max()) // 2 + 1
-        return float(steps.max()) * 2 * levels < torch.finfo(steps.dtype).max / 2
+        return steps.max().item() * 2 * levels < torch.finfo(steps.dtype).max / 2
 
     @cached_property
     def _squares(self) -> Tensor:
@@ -356,8 +358,8 @@ def _check_steps(step: Encoding, shape: Shape) -> None:
     if not _computable(step.dtype):
         raise EncodingError("steps are floats of 16 bits or more", value=step.dtype)
     steps = step.to_tensor().detach()
-    low, high = (float(item) for item in steps.aminmax())  # both are NaN if one of them is
-    if not (low > 0 and high < math.inf):
+    low, high = (steps, steps) if len(steps) == 1 else steps.aminmax()  # both are NaN if one of them is
+    if not (low.item() > 0 and high.item() < math.inf):
         wrong = ~(torch.isfinite(steps) & (steps > 0))
         raise EncodingError("a step must be finite and above 0", value=float(steps[wrong][0]))
 
