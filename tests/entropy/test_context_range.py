@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -502,22 +503,39 @@ def test_gives_up_between_blocks(way, monkeypatch, threads):
     decode = context_range._WAY.decode
     patched = type("Way", (), {"decode": staticmethod(lambda *given: (decoded.append(1), decode(*given)))})
     monkeypatch.setattr(context_range, "_WAY", patched)
-    asked = []
-    assert np.array_equal(CODER.from_bits(data, stream, Work(threads, lambda: asked.append(1))), symbols)
+    asked = itertools.count(1)
+    assert np.array_equal(CODER.from_bits(data, stream, Work(threads, lambda: next(asked))), symbols)
     assert len(decoded) == 10
-    assert len(asked) == -(-10 // threads) + 1  # and once for the mean
-    for calls in range(1, len(asked) + 1):
+    assert next(asked) == 10 + 1 + 1  # once a block, and once for the mean
+    for calls in range(1, 12):
         decoded.clear()
-        asked.clear()
+        asked = itertools.count(1)
 
-        def late(calls=calls):
-            asked.append(1)
-            if len(asked) == calls:
+        def late(calls=calls, asked=asked):
+            if next(asked) >= calls:
                 raise TimeoutError
 
         with pytest.raises(TimeoutError):
             CODER.from_bits(data, stream, Work(threads, late))
-        assert len(decoded) == min(threads * (calls - 1), 10)
+        assert len(decoded) == calls - 1
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_the_first_broken_block_is_told(way, three_blocks, threads):
+    """Whichever thread is faster; and what waits is not decoded any more."""
+    symbols, stream, data = three_blocks
+    narrow = Stream(stream.count, int(symbols.max()), stream.shape, signed=True)
+    first = next(at for at in range(0, 600, 180) if symbols[at : at + 180].max() == symbols.max())
+    places = set()
+    for _ in range(5):
+        with pytest.raises(FormatError) as caught:
+            CODER.from_bits(data, narrow, Work(threads))
+        assert caught.value.code == "E_INDEX"
+        places.add(caught.value.offset)
+    assert len(places) == 1
+    sizes = [_read_varint(memoryview(data), at)[0] for at in (1, 3, 5)]
+    begin = 7 + sum(sizes[: first // 180])
+    assert begin < places.pop() <= begin + [*sizes, 1 << 20][first // 180]
 
 
 @given(st.integers(0, 2**35 - 1))

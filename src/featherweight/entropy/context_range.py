@@ -151,6 +151,7 @@ def _decode_all(
     """Decodes block i from the bytes spans[i] into outs[i], `work.threads` at a time."""
 
     def decode_one(place: int) -> None:
+        work.check()
         begin, end = spans[place]
         try:
             _WAY.decode(data[begin:end], geometry, outs[place])
@@ -159,13 +160,11 @@ def _decode_all(
 
     if work.threads == 1 or len(spans) == 1:
         for place in range(len(spans)):
-            work.check()
             decode_one(place)
         return
-    with ThreadPoolExecutor(work.threads) as pool:
-        for first in range(0, len(spans), work.threads):
-            work.check()
-            list(pool.map(decode_one, range(first, min(first + work.threads, len(spans)))))
+    with ThreadPoolExecutor(min(work.threads, len(spans))) as pool:
+        for _ in pool.map(decode_one, range(len(spans))):  # the first error, in order of the blocks, ends all others
+            pass
 
 
 def _varint(number: int) -> bytes:
