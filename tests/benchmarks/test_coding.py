@@ -9,7 +9,6 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from featherweight.encodings.dense import Dense
 from featherweight.encodings.uniform import Uniform
 from featherweight.numerics import trellis
 
