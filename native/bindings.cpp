@@ -8,6 +8,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <stdexcept>
@@ -23,6 +24,7 @@
 #include "featherweight/cpu.hpp"
 #include "featherweight/fault.hpp"
 #include "kernels/levels_uniform_f32.hpp"
+#include "kernels/planes_dense_u64.hpp"
 
 namespace nb = nanobind;
 namespace fw = featherweight;
@@ -324,6 +326,70 @@ void bind_levels_uniform(nb::module_& m) {
           "Their weights, a step for each `columns` levels of the tensor; gives the state behind them.");
 }
 
+// ---- kernels: planes_dense ----
+
+using Values = nb::ndarray<nb::ro, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using WritableValues = nb::ndarray<nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// Calls with a null pointer of the type of values of two bytes or more.
+template <class Any, class Call>
+auto by_value_type(const Any& values, const Call& call) {
+    if (values.dtype() == nb::dtype<std::uint16_t>()) return call(static_cast<std::uint16_t*>(nullptr));
+    if (values.dtype() == nb::dtype<std::uint32_t>()) return call(static_cast<std::uint32_t*>(nullptr));
+    require(values.dtype() == nb::dtype<std::uint64_t>(), "values must be uint16, uint32 or uint64");
+    return call(static_cast<std::uint64_t*>(nullptr));
+}
+
+// Where the planes lie, which must be as many as a value has bytes and as long as there are values.
+template <class Byte>
+std::array<Byte*, 8> plane_places(const std::vector<Array<Byte>>& planes, std::size_t size, std::size_t count) {
+    require(planes.size() == size, "a plane for each byte of a value");
+    std::array<Byte*, 8> places{};
+    for (std::size_t i = 0; i < size; ++i) {
+        require(planes[i].size() == count, "a byte in each plane for each value");
+        places[i] = planes[i].data();
+    }
+    return places;
+}
+
+void planes_apart(Values values, bool turned, std::vector<Array<std::uint8_t>> planes) {
+    const auto places = plane_places(planes, values.itemsize(), values.size());
+    by_value_type(values, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        const nb::gil_scoped_release released;
+        fw::planes_dense::apart(static_cast<const T*>(values.data()), values.size(), turned, places.data());
+    });
+}
+
+void planes_together(std::vector<Array<const std::uint8_t>> planes, bool turned, WritableValues out) {
+    const auto places = plane_places(planes, out.itemsize(), out.size());
+    by_value_type(out, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        const nb::gil_scoped_release released;
+        fw::planes_dense::together(places.data(), out.size(), turned, static_cast<T*>(out.data()));
+    });
+}
+
+bool any_full(Values values, std::uint64_t mask) {
+    require(mask != 0, "every value has all bits of no bits");
+    const auto call = [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        const nb::gil_scoped_release released;
+        return fw::planes_dense::any_full(static_cast<const T*>(values.data()), values.size(), static_cast<T>(mask));
+    };
+    if (values.dtype() == nb::dtype<std::uint8_t>()) return call(static_cast<std::uint8_t*>(nullptr));
+    return by_value_type(values, call);
+}
+
+void bind_planes_dense(nb::module_& m) {
+    m.def("planes_apart", &planes_apart, nb::arg("values").noconvert(), nb::arg("turned"), nb::arg("planes"),
+          "The bytes of values, each in its plane, lowest first; turned one bit to the left first where asked.");
+    m.def("planes_together", &planes_together, nb::arg("planes"), nb::arg("turned"), nb::arg("out").noconvert(),
+          "The values whose bytes lie in planes like these.");
+    m.def("any_full", &any_full, nb::arg("values").noconvert(), nb::arg("mask"),
+          "Whether a value has all bits of the mask.");
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -335,4 +401,5 @@ NB_MODULE(_native, m) {
     bind_rans(m);
     bind_raw(m);
     bind_levels_uniform(m);
+    bind_planes_dense(m);
 }

@@ -23,8 +23,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from featherweight.encodings import _planes
 from featherweight.encodings.base import Encoding, Layout, Packed, Shape
-from featherweight.entropy.base import ALONE, Stream, Symbols, Work
+from featherweight.entropy.base import ALONE, Stream, Work
 from featherweight.errors import EncodingError, FormatError
 
 _TYPES = (
@@ -52,7 +53,6 @@ _NAN = {
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
 _PLANES, _VALUES, _TURNED = 16, 32, 512
 _CHUNK = 1 << 20  # values read at a time
-_CACHED = 1 << 15  # values taken apart and put together at a time: they stay in the cache
 _SMALL = 1 << 12  # fewer values do not repay turning them
 _LARGE = 1 << 16  # so many values are not smaller with all bytes in one stream
 
@@ -136,18 +136,7 @@ class Dense(Encoding):
 
     def is_finite(self, work: Work = ALONE) -> bool:
         """See Encoding."""
-        values = self.values.detach()
-        if not values.is_floating_point():
-            return True
-        if values.numel() == 1 and values.itemsize > 1:  # a step: many of them in a file
-            work.check()
-            return math.isfinite(values.item())
-        for part in torch.split(values.reshape(-1), _CHUNK):
-            work.check()
-            # half precision holds all numbers of eight bits, and torch cannot ask those themselves
-            if not bool(torch.isfinite(part.half() if part.itemsize == 1 else part).all()):
-                return False
-        return True
+        return _planes.is_finite(self.values, work)
 
     def forms(self) -> Sequence[int]:
         """All bytes in one stream, one stream for each byte of a value, or the same with the sign at the end."""
@@ -172,7 +161,7 @@ class Dense(Encoding):
         if parsed.values != self.dtype or (parsed.stored not in _INTEGERS and parsed.stored != self.stored):
             raise EncodingError("the values are not of the types of this form", value=kind)
         raw = self._bytes(parsed.stored)
-        return Packed((kind,), _planes(raw, parsed.turned) if parsed.planes else (raw.reshape(-1),), ())
+        return Packed((kind,), _planes.apart(raw, parsed.turned) if parsed.planes else (raw.reshape(-1),), ())
 
     @classmethod
     def layout(cls, shape: Shape, fields: Sequence[int]) -> Layout:
@@ -191,7 +180,7 @@ class Dense(Encoding):
         form = _parsed(packed.fields[0])
         values, stored = form.values, form.stored
         if form.planes:
-            raw = _joined(packed.streams, form.turned, work)
+            raw = _planes.together(packed.streams, form.turned, work)
         else:
             raw = packed.streams[0].reshape(-1, stored.itemsize)
             raw = raw[:, ::-1] if sys.byteorder == "big" else raw
@@ -273,40 +262,6 @@ def _parsed(kind: int) -> _Form:
     if turned > 1 or (turned and not (planes and _TYPES[stored].is_floating_point)):
         raise FormatError("E_VERSION", "only planes of floating values have their signs at the end", value=kind)
     return _Form(_TYPES[values], _TYPES[stored], bool(planes), bool(turned))
-
-
-def _planes(raw: NDArray[np.uint8], turned: bool) -> tuple[Symbols, ...]:
-    """The columns of a matrix of bytes, shape (n, itemsize), lowest first; each value turned first where asked."""
-    count, size = raw.shape
-    values = np.ascontiguousarray(raw).view(f"<u{size}").reshape(-1)
-    planes = tuple(np.empty(count, np.uint8) for _ in range(size))
-    for start in range(0, count, _CACHED):
-        part = values[start : start + _CACHED]
-        if turned:
-            part = (part << 1) | (part >> (8 * size - 1))
-        for place, plane in enumerate(planes):
-            plane[start : start + _CACHED] = part >> (8 * place)  # keeps the lowest byte
-    return planes
-
-
-def _joined(planes: Sequence[Symbols], turned: bool, work: Work) -> NDArray[np.uint8]:
-    """The values of streams of n bytes each as bytes in the order of the machine, shape (n, planes)."""
-    count, size = len(planes[0]), len(planes)
-    joined = np.empty(count, f"=u{size}")
-    for start in range(0, count, _CACHED):
-        if start % _CHUNK == 0:
-            work.check()
-        out = joined[start : start + _CACHED]
-        out[:] = planes[0][start : start + _CACHED]
-        if turned:
-            sign = out << (8 * size - 1)
-            out >>= 1
-            out |= sign
-        for place, plane in enumerate(planes[1:], 1):
-            part = plane[start : start + _CACHED].astype(joined.dtype)
-            part <<= 8 * place - turned
-            out |= part
-    return joined.view(np.uint8).reshape(count, size)
 
 
 def _converted(values: Tensor, kind: torch.dtype, work: Work) -> Tensor:

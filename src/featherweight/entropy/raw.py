@@ -29,7 +29,7 @@ class Raw(Coder):
         check_stream(symbols, stream, LARGEST_ALPHABET)
         width = width_of(stream.alphabet)
         if width == 8:
-            return symbols.astype(np.uint8).tobytes()
+            return symbols.astype(np.uint8, copy=False).tobytes()
         writer = BitWriter()
         if width <= _WIDEST:
             writer.put_all(symbols, np.broadcast_to(np.uint8(width), symbols.shape))
@@ -42,15 +42,21 @@ class Raw(Coder):
         return writer.finish()
 
     def from_bits(self, data: bytes | memoryview, stream: Stream, work: Work = ALONE) -> Symbols:
-        """See Coder. Raises: FormatError (E_COUNT, E_DECODED_SIZE, E_PADDING, E_INDEX)."""
+        """See Coder. Bytes themselves (an alphabet of 256) are not copied, and cannot be written to.
+
+        Raises: FormatError (E_COUNT, E_DECODED_SIZE, E_PADDING, E_INDEX).
+        """
         check_request(stream, LARGEST_ALPHABET)
         count, alphabet = stream.count, stream.alphabet
         width = width_of(alphabet)
         if count * width > 8 * len(data):
             raise FormatError("E_COUNT", f"{count} symbols of {width} bits do not fit in the bytes", value=len(data))
         check_end(data, count * width)
-        symbols = np.empty(count, symbol_type(alphabet))
         raw = np.frombuffer(data, np.uint8)
+        if alphabet == 256:
+            raw.flags.writeable = False  # the caller's memory
+            return raw
+        symbols = np.empty(count, symbol_type(alphabet))
         for start in range(0, count, _CHUNK):
             work.check()
             part = symbols[start : start + _CHUNK]
