@@ -65,5 +65,14 @@ def test_a_recipe_of_ones_own(run):
     assert len(re.findall(r"bytes, score 0\.9\d+ -> 0\.9\d+", text)) == 2
 
 
+def test_tiers(run):
+    text = run("05_tiers.py")
+    sizes = {
+        tier: int(size.replace(",", "")) for tier, size in re.findall(r"^(\w+) +([\d,]+) bytes", text, re.MULTILINE)
+    }
+    assert sizes["small"] < 0.98 * sizes["fast"] < sizes["huffman"] * 1.01
+
+
 def test_every_script_has_its_test():
-    assert SCRIPTS == ["01_compress.py", "02_weights_only.py", "03_profile.py", "04_own_recipe.py"]
+    names = ["01_compress.py", "02_weights_only.py", "03_profile.py", "04_own_recipe.py", "05_tiers.py"]
+    assert names == SCRIPTS
