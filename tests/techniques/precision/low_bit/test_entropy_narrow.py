@@ -100,3 +100,32 @@ def test_what_cannot_be_narrowed_is_left_alone():
     assert Narrowing.of(partly, {"0.weight", "0.bias"}, context(partly, 2, 4)).alive() == []
     weights = dict(partly.named_parameters())
     assert Narrowing([], [], torch.device("cpu")).narrow(weights) == weights
+
+
+def test_taking_out_leaves_the_function_and_says_the_new_sizes():
+    model = thinned(LeNet5()).eval()
+    images = torch.randn(3, 1, 28, 28)
+    with torch.no_grad():
+        wanted = model(images)
+    model.fc1.weight.requires_grad_(False)
+    found = narrowing(model, context(model, 2, 1, 28, 28))
+    found.look({name: tensor.detach() for name, tensor in model.named_parameters()})
+    found.take_out(model)
+    alive = [int(one.sum()) for one in found.alive()]
+    assert [model.conv1.out_channels, model.conv2.out_channels, model.fc1.out_features] == alive
+    assert [model.conv2.in_channels, model.fc1.in_features, model.fc2.in_features] == [
+        alive[0],
+        16 * alive[1],
+        alive[2],
+    ]
+    assert model.fc1.weight.shape == (alive[2], 16 * alive[1]) and not model.fc1.weight.requires_grad
+    assert model.conv1.weight.requires_grad
+    with torch.no_grad():
+        assert torch.allclose(model(images), wanted, atol=1e-5)
+
+
+def test_a_layer_keeps_one_unit_at_least():
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    found = narrowing(model, context(model, 2, 4))
+    found.look({name: torch.zeros_like(tensor) for name, tensor in model.named_parameters()})
+    assert int(found.alive()[0].sum()) == 1

@@ -54,6 +54,8 @@ class Narrowing(nn.Module):
             present = {name: item * masks[name] if name in masks else item for name, item in levels.items()}
             for units, alive in zip(self.found, self.alive(), strict=True):
                 alive &= _has_input(units, present) & _is_read(units, present, len(alive))
+                if not bool(alive.any()):
+                    alive[0] = True  # a layer needs one, if only to give zero
 
     def masks(self, shapes: Mapping[str, tuple[int, ...]]) -> Weights:
         """By parameter that is concerned: False where a weight belongs to a unit that was left out."""
@@ -82,6 +84,16 @@ class Narrowing(nn.Module):
                 weights[reader.weight] = _narrowed(weights[reader.weight], reader, len(alive), places)
         return weights
 
+    def take_out(self, model: nn.Module) -> None:
+        """Gives the layers of `model` narrower parameters, without the units that were left out."""
+        old = dict(model.named_parameters())
+        for name, tensor in self.narrow({key: item.detach() for key, item in old.items()}).items():
+            if tensor.shape != old[name].shape:
+                layer, _, part = name.rpartition(".")
+                module = model.get_submodule(layer)
+                setattr(module, part, nn.Parameter(tensor, requires_grad=old[name].requires_grad))
+                _tell_sizes(module)
+
     def _works(self, model: nn.Module, context: Context) -> bool:
         """Whether the model gives the same without the first unit of each layer as with zeros in its place."""
         if not self.found or any(len(alive) < 2 for alive in self.alive()):
@@ -104,6 +116,19 @@ class Narrowing(nn.Module):
             model.train(training)
             for alive in self.alive():
                 alive[0] = True
+
+
+def _tell_sizes(module: nn.Module) -> None:
+    """Sets what a layer says of its own size."""
+    rows, columns = module.get_parameter("weight").shape[:2]
+    for name, size in (
+        ("out_features", rows),
+        ("in_features", columns),
+        ("out_channels", rows),
+        ("in_channels", columns),
+    ):
+        if hasattr(module, name):
+            setattr(module, name, size)
 
 
 def _fits(units: Units, names: set[str], tensors: Mapping[str, Tensor]) -> bool:

@@ -19,17 +19,21 @@ _SIGN = 1.0  # bits: signs of trained weights are even
 
 @dataclass(frozen=True)
 class Prices:
-    """Bits of a zero and of a level of one (shape of the tensor, float32), and of each further one (a scalar)."""
+    """Bits of a zero and of a level of one (shape of the tensor, float32), and of each further one (a scalar).
+
+    `learning` is what a coder pays besides until it knows how busy each row and each column is (a scalar).
+    """
 
     zero: Tensor
     one: Tensor
     more: Tensor
+    learning: Tensor
 
     def of(self, levels: Tensor) -> Tensor:
         """Bits of all `levels` (whole numbers, shape of the tensor) together, a float64 scalar."""
         size = levels.abs()
         taken = torch.where(size > 0, self.one + (size - 1) * self.more, self.zero)
-        return taken.sum(dtype=torch.float64)
+        return taken.sum(dtype=torch.float64) + self.learning
 
 
 def prices_of(levels: Tensor) -> Prices:
@@ -45,7 +49,18 @@ def prices_of(levels: Tensor) -> Prices:
     nonzeros, total = kept.sum(), size.sum()
     further = (total - nonzeros + 0.5) / (total + 1)  # of the questions "still larger?", those answered with yes
     one = -torch.log2(share) + _SIGN - torch.log2(1 - further)
-    return Prices(-torch.log2(1 - share), one, -torch.log2(further))
+    return Prices(-torch.log2(1 - share), one, -torch.log2(further), _learning(kept))
+
+
+def _learning(kept: Tensor) -> Tensor:
+    """Half the logarithm of what was counted, for each row and each column: the usual price of a probability.
+
+    J. Rissanen 1984, "Universal coding, information, prediction, and estimation", IEEE Trans. Inf. Theory 30.
+    """
+    if kept.dim() < 2 or not kept.numel():
+        return kept.new_zeros(())
+    matrix = kept.flatten(1)
+    return sum((0.5 * torch.log2(1 + matrix.sum(axis)).sum() for axis in (0, 1)), kept.new_zeros(()))
 
 
 def _shares(kept: Tensor, density: Tensor) -> Tensor:

@@ -54,6 +54,9 @@ class EntropyPenalty(Technique):
     learning_rate: float = 1.0  # times the task's, > 0; falls to 0 by a cosine
     ramp: float = 0.3  # share of the training over which the penalty grows, or the bytes shrink to the target, 0..1
     average: float = 0.0  # decay of an average of latents and steps that replaces them at the end, 0..1; 0: off
+    shrink: bool = (
+        False  # take dead units out of the model: narrower layers, where its code does not fix their size
+    )
     tensors: tuple[str, ...] = ()  # patterns of names; empty: all weights and biases, norms aside
 
     def __post_init__(self) -> None:
@@ -90,13 +93,18 @@ class EntropyPenalty(Technique):
         try:
             if self.epochs > 0:
                 self._train(rounded, context)
+            rounded.bury()
         finally:
             rounded.release()
         context.record("penalty", float(rounded.price))
         context.record("estimated_bytes", {name: round(latent.refit() / 8, 1) for name, latent in latents.items()})
         context.record("step", {name: float(latent.step) for name, latent in latents.items()})
+        levels = {name: latent.levels for name, latent in latents.items()}
         detach(model, set(latents))
-        fresh = {name: _encoding(latent) for name, latent in latents.items()}
+        if self.shrink:
+            rounded.narrowing.take_out(model)
+            levels = rounded.narrowing.narrow(levels)
+        fresh = {name: _encoding(levels[name], latent.step) for name, latent in latents.items()}
         attach(model, encodings_of(model) | fresh)  # all of them: training leaves values finer than they are stored
         return model
 
@@ -155,9 +163,16 @@ def _refuse_shared(model: nn.Module, chosen: list[Weight]) -> None:
             )
 
 
-def _encoding(latent: Latent) -> Encoding:
+def _encoding(values: Tensor, size: Tensor) -> Encoding:
     """The levels alone, or the places of those that are not zero and their levels: what takes fewer bytes."""
-    levels, step = latent.levels.to(torch.int32), Dense(latent.step.reshape(1), torch.float16)
-    plain, kept = Uniform(levels, step), levels != 0
-    sparse = Sparse(kept, Uniform(levels[kept], step))
-    return min((plain, sparse), key=payload.coded_bytes)
+    levels, step = values.to(torch.int32), Dense(size.reshape(1), torch.float16)
+    kept = levels != 0
+    found: list[Encoding] = [Uniform(levels, step), Sparse(kept, Uniform(levels[kept], step))]
+    if not bool(kept.any()):
+        found.append(Sparse(kept, Dense(size.new_zeros(0), torch.float16)))  # zeros alone need no step
+    return min(found, key=_bytes_of)
+
+
+def _bytes_of(encoding: Encoding) -> int:
+    coded = payload.encode(encoding)
+    return len(coded.data) + len(coded.spec)  # most numbers of a spec take one byte
