@@ -37,6 +37,7 @@ _KINDS: tuple[Kind, ...] = (*WEIGHTS, "embedding")
 _TRIES = 5  # times that a budget is aimed at anew, after the size that was met
 _WORTH = 4  # samples that the many places of one example stand for: they resemble each other
 _MOST = 64.0  # times that places together are taken to count as much as apart
+_USUAL = 1 << 16  # weights of a tensor whose noise is just `noise` where sensitivity is "energy"
 _LEAST = 1e-4  # importance of a weight at least, relative to the mean: no weight is for nothing
 
 
@@ -44,10 +45,10 @@ _LEAST = 1e-4  # importance of a weight at least, relative to the mean: no weigh
 class RateDistortion(PerTensor):
     """Rounds weights to a uniform grid so that error and coded size are in balance; biases and norms finely.
 
-    Where the error hurts is told by `sensitivity`: "energy" takes it for proportional to the energy of each tensor
-    and needs no data; "fisher" measures the curvature of the loss for each weight, "hessian" for each layer's output,
-    with feedback from weight to weight; both need some hundred examples, but no labels. The size is that of the file
-    with the smallest coders.
+    Where the error hurts is told by `sensitivity`: "energy" holds that equal relative errors of tensors hurt alike, and
+    needs no data; "fisher" measures the curvature of the loss for each weight, "hessian" for each layer's output, with
+    feedback from weight to weight; both need some hundred examples, but no labels. The size is that of the file with
+    the smallest coders.
 
     The strength is "noise": a guard that finds the step too costly lowers it.
     """
@@ -58,7 +59,9 @@ class RateDistortion(PerTensor):
     applies_to: ClassVar[tuple[str, ...]] = ("conv", "linear", "recurrent", "embedding", "biases and norms, finely")
     working_bytes: ClassVar[int] = 64
 
-    noise: float = 0.06  # rms error of plain rounding over the rms of the weights, 0..1; without a budget
+    # rms error of plain rounding over the rms of the weights, 0..1, where no budget is given; with data in the
+    # geometric mean over all weights,
+    noise: float = 0.06  # without data for a tensor of 65,536 weights, times sqrt(n / 65536) for one of n
     budget_bytes: int | None = None  # of all tensors that the step takes, coded; instead of noise
     ratio: float | None = None  # of their bytes as they are and coded; another way to say the budget, > 1
     sensitivity: Literal["energy", "fisher", "hessian"] = "energy"  # where errors hurt
@@ -128,7 +131,7 @@ class RateDistortion(PerTensor):
         check_values(name, weight)
         if not _is_weight(weight) and not self.tensors:
             return self._vector(name, weight)
-        target = Target(name, weight, scale=_energy(weight), mask=_mask(encoding))
+        target = Target(name, weight, scale=_alike(weight), mask=_mask(encoding))
         return encoded(target, self._price([target]), self._method)
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -155,7 +158,7 @@ class RateDistortion(PerTensor):
 
     def _target(self, item: Weight, encoding: Encoding | None, sensitivity: Sensitivity | None) -> Target:
         weight, name = item.parameter.detach(), item.name
-        target = Target(name, weight, scale=_energy(weight), mask=_mask(encoding))
+        target = Target(name, weight, scale=_alike(weight), mask=_mask(encoding))
         if sensitivity is None:
             return target
         if self.sensitivity == "hessian" and name in sensitivity.outputs and target.mask is None:
@@ -180,7 +183,9 @@ class RateDistortion(PerTensor):
         return encoded(target, 12 * self.vectors**2 * BALANCE, Method(rounding=0.0))
 
     def _price(self, targets: Sequence[Target]) -> float:
-        """The price at which the mean of log(step^2 / 12) over that of the squared weights is that of the noise."""
+        """The price at which the noise is what the settings say: see `noise`."""
+        if self.sensitivity == "energy":
+            return 12 * self.noise**2 * BALANCE
         total = sum(target.weight.numel() for target in targets)
         logs = sum(target.weight.numel() * math.log(target.scale / _energy(target.weight)) for target in targets)
         return 12 * self.noise**2 * BALANCE * math.exp(logs / total)
@@ -255,6 +260,14 @@ def _energy(weight: Tensor) -> float:
     """One over the mean square, what a squared error costs relative to the tensor's energy; 1 for zeros."""
     energy = float(weight.detach().double().square().mean()) if weight.numel() else 0.0
     return 1 / energy if energy > 0 else 1.0
+
+
+def _alike(weight: Tensor) -> float:
+    """What a squared error costs where equal relative errors of all tensors hurt alike: one over their sum of squares.
+
+    Bits are counted by weight, the harm by tensor; so the more weights share it, the more noise each may have.
+    """
+    return _energy(weight) * _USUAL / max(weight.numel(), 1)
 
 
 def _mask(encoding: Encoding | None) -> Tensor | None:
