@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "core/crc32.hpp"
 #include "entropy/context_range.hpp"
 #include "entropy/huffman.hpp"
 #include "entropy/rans.hpp"
@@ -66,7 +67,16 @@ std::vector<std::string> isas() {
     return names;
 }
 
+std::uint32_t crc32(Array<const std::uint8_t> data, std::uint32_t before) {
+    const nb::gil_scoped_release released;
+    return fw::crc32(before, data.data(), data.size());
+}
+
 void bind_core(nb::module_& m) {
+    if (fw::has_fast_crc32()) {
+        m.def("crc32", &crc32, nb::arg("data").noconvert(), nb::arg("before"),
+              "The same as zlib.crc32; only where it is faster.");
+    }
     m.def("isas", &isas, "The instruction sets that can be chosen here, the plainest first.");
     m.def("isa", [] { return fw::isa_name(fw::isa()); }, "The instruction set in use.");
     m.def("use_isa", [](const std::string& name) { return fw::use_isa(name.c_str()); }, nb::arg("name"),

@@ -1,6 +1,5 @@
 """Where the sections lie. They tile the file: each begins where the one before ends, the last ends at the digest."""
 
-import zlib
 
 from featherweight.container.source import Bytes, in_pieces
 from featherweight.container.spec import (
@@ -13,6 +12,7 @@ from featherweight.container.spec import (
     Section,
     TensorRecord,
 )
+from featherweight.core.checksum import crc32
 from featherweight.core.patience import Check, never
 
 
@@ -39,7 +39,7 @@ def checksum(section: Section, data: Bytes, check: Check = never) -> int:
 
     `check` is called every 4 MiB.
     """
-    found = zlib.crc32(section.index.to_bytes(4, "little") + section.name.encode() + b"\0")
+    found = crc32(section.index.to_bytes(4, "little") + section.name.encode() + b"\0")
     for piece in in_pieces(data, check):
-        found = zlib.crc32(piece, found)
+        found = crc32(piece, found)
     return found

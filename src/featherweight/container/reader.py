@@ -1,7 +1,6 @@
 """Reads a `.fwt` file: prefix and header when it is opened, each section when it is asked for."""
 
 import hashlib
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from featherweight.container import layout, prefix
 from featherweight.container.limits import Deadline, Limits
 from featherweight.container.source import PIECE_BYTES, Bytes, Source
 from featherweight.container.spec import CHECKSUM_BYTES, DIGEST_BYTES, PREFIX_BYTES, Section, TensorRecord
+from featherweight.core.checksum import crc32
 from featherweight.encodings import payload
 from featherweight.encodings.base import Encoding
 from featherweight.entropy.base import Work
@@ -64,7 +64,7 @@ class Reader:
                 fix='If that is meant to be, read it with nonfinite="allow".',
             )
         raw = bytes(source.read(PREFIX_BYTES, self.prefix.header_length))
-        if zlib.crc32(raw) != self.prefix.header_checksum:
+        if crc32(raw) != self.prefix.header_checksum:
             raise FormatError("E_CHECKSUM", "the header is damaged", section="header", offset=32)
         self.header = headers.from_bytes(raw, self._limits, self._deadline)
         self.sections = layout.sections(self.header, len(raw))
@@ -289,7 +289,7 @@ class Reader:
         padding = b"".join(read(section.start - section.padding, section.start))
         found = layout.checksum(section, b"")
         for piece in read(section.start, behind):
-            found = zlib.crc32(piece, found)
+            found = crc32(piece, found)
         _compare(section, padding, found, b"".join(read(behind, section.end)))
 
     def _section(self, name: str) -> Section:

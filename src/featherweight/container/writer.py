@@ -2,7 +2,6 @@
 
 import hashlib
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,6 +15,7 @@ from featherweight.container.limits import MAX_SIZE, Limits
 from featherweight.container.prefix import Prefix
 from featherweight.container.spec import CHECKSUM_BYTES, FLAG_NONFINITE, MINOR, Header, Section
 from featherweight.core.atomic import replacing, storage_errors
+from featherweight.core.checksum import crc32
 from featherweight.errors import FormatError, UsageError
 
 Body = Callable[[], bytes]
@@ -76,7 +76,7 @@ def _pieces(contents: Contents, header: bytes, sections: tuple[Section, ...]) ->
         header_length=len(header),
         decoded_bytes=headers.decoded_bytes(contents.header),
         file_length=layout.file_length(sections, len(header)),
-        header_checksum=zlib.crc32(header),
+        header_checksum=crc32(header),
     )
     digest = hashlib.sha256()
     for piece in chain([prefix.to_bytes(), header], _bodies(sections, contents.bodies)):
@@ -90,7 +90,7 @@ def _bodies(sections: Sequence[Section], bodies: Sequence[Body]) -> Iterator[byt
         yield bytes(section.padding)
         checksum, length = layout.checksum(section, b""), 0
         for piece in body.pieces() if isinstance(body, InPieces) else (body(),):
-            checksum, length = zlib.crc32(piece, checksum), length + len(piece)
+            checksum, length = crc32(piece, checksum), length + len(piece)
             yield piece
         if length != section.length:
             raise UsageError(f"a section of {section.length} bytes", where=section.name, value=length)

@@ -11,13 +11,13 @@ checksums when the run is taken up, and such tensors are done again.
 import json
 import os
 import threading
-import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
 from featherweight.core.atomic import storage_errors
+from featherweight.core.checksum import crc32
 
 SECTIONS, JOURNAL = "sections", "journal.jsonl"
 
@@ -94,7 +94,7 @@ class Journal:
             start, self._end = self._end, self._end + len(data)
         with storage_errors(self._sections, start + len(data)):
             _write_all(self._data, data, start)
-        made = Finished(start=start, length=len(data), checksum=zlib.crc32(data), **known)  # type: ignore[arg-type]  # the caller's fields
+        made = Finished(start=start, length=len(data), checksum=crc32(data), **known)  # type: ignore[arg-type]  # the caller's fields
         with self._lock:
             self._write_line(made)
             self.finished[made.index] = made
@@ -114,7 +114,7 @@ class Journal:
         text = json.dumps(asdict(item), separators=(",", ":")).encode()
         with storage_errors(self._lines):
             end = os.lseek(self._log, 0, os.SEEK_END)
-            _write_all(self._log, b"%08x %s\n" % (zlib.crc32(text), text), end)
+            _write_all(self._log, b"%08x %s\n" % (crc32(text), text), end)
 
     def _sound(self) -> Iterator[Finished]:
         """The records of an earlier sitting whose lines and bytes are whole."""
@@ -130,14 +130,14 @@ class Journal:
     def _checksum(self, item: Finished) -> int | None:
         checksum, length = 0, 0
         for piece in Span(self._sections, item.start, item.length).pieces():
-            checksum, length = zlib.crc32(piece, checksum), length + len(piece)
+            checksum, length = crc32(piece, checksum), length + len(piece)
         return checksum if length == item.length else None
 
 
 def _record(line: bytes) -> Finished | None:
     """The record of a line; None for one that was torn or damaged."""
     checksum, _, text = line.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(text):
+    if checksum != b"%08x" % crc32(text):
         return None
     values = json.loads(text)
     return Finished(**{**values, "spec": tuple(values["spec"]), "seconds": tuple(values["seconds"])})
