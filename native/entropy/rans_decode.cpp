@@ -54,6 +54,9 @@ void run_lanes(Lanes& lanes) {
 }
 
 void run_lanes(Lanes& lanes) {
+#if defined(FEATHERWEIGHT_HAS_AVX512)
+    if (lanes.count >= 16 && may_use(Isa::avx512)) return run_lanes__avx512(lanes);
+#endif
 #if defined(FEATHERWEIGHT_HAS_AVX2)
     if (lanes.count >= 16 && may_use(Isa::avx2)) return run_lanes__avx2(lanes);
 #endif

@@ -25,6 +25,7 @@ struct Lanes {
 };
 
 void run_lanes__avx2(Lanes& lanes);  // for 16 and 32 lanes: eight wait for each other longer than the plain loop takes
+void run_lanes__avx512(Lanes& lanes);
 
 namespace {  // bytes.hpp says why
 

@@ -1,6 +1,5 @@
 """Where the sections lie. They tile the file: each begins where the one before ends, the last ends at the digest."""
 
-
 from featherweight.container.source import Bytes, in_pieces
 from featherweight.container.spec import (
     ALIGNED_FROM,
