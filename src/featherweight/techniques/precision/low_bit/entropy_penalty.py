@@ -54,9 +54,7 @@ class EntropyPenalty(Technique):
     learning_rate: float = 1.0  # times the task's, > 0; falls to 0 by a cosine
     ramp: float = 0.3  # share of the training over which the penalty grows, or the bytes shrink to the target, 0..1
     average: float = 0.0  # decay of an average of latents and steps that replaces them at the end, 0..1; 0: off
-    shrink: bool = (
-        False  # take dead units out of the model: narrower layers, where its code does not fix their size
-    )
+    shrink: bool = False  # take dead units out of the model, where its code does not fix the sizes of its layers
     tensors: tuple[str, ...] = ()  # patterns of names; empty: all weights and biases, norms aside
 
     def __post_init__(self) -> None:
