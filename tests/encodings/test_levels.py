@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from featherweight.encodings._levels import FINEST, MAX_LEVEL, divisor, from_symbols, to_symbols
+from featherweight.encodings._levels import FINEST, MAX_LEVEL, check_levels, divisor, from_symbols, to_symbols
 from featherweight.entropy.tables import LARGEST_ALPHABET
+from featherweight.errors import EncodingError
 
 
 def test_small_levels_have_small_symbols():
@@ -58,3 +59,18 @@ def test_where_there_is_none_the_finest_that_reaches_all():
 def test_what_is_no_number_has_no_divisor():
     assert divisor(torch.tensor([1.0, math.inf])) == 1.0
     assert divisor(torch.tensor([1.0, math.nan])) == 1.0
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bool, torch.complex64])
+def test_levels_are_integers(kind):
+    with pytest.raises(EncodingError, match="levels are integers"):
+        check_levels(torch.zeros(3, dtype=kind))
+
+
+def test_levels_have_a_largest_size():
+    for fitting in ([], [MAX_LEVEL, -MAX_LEVEL]):
+        check_levels(torch.tensor(fitting, dtype=torch.int64))
+    for level in (MAX_LEVEL + 1, -MAX_LEVEL - 1):
+        with pytest.raises(EncodingError) as caught:
+            check_levels(torch.tensor([0, level]))
+        assert level in caught.value.value

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featherweight.core.native import native
 from featherweight.entropy.base import Stream
 from featherweight.entropy.raw import Raw, width_of
 from featherweight.errors import EncodingError, FormatError
@@ -61,3 +62,20 @@ def test_the_offset_of_a_foreign_symbol():
 def test_foreign_symbols():
     with pytest.raises(EncodingError, match="outside the alphabet of 3"):
         RAW.to_bits(np.array([3], np.uint8), Stream(len(np.array([3], np.uint8)), 3))
+
+
+@pytest.mark.skipif(native is None, reason="the native part was not built")
+@pytest.mark.parametrize("width", range(1, 33))
+def test_native_and_python_read_the_same(width, monkeypatch):
+    alphabet = 1 << width
+    for count in (1, 7, 8, 9, 1000):
+        symbols = np.random.default_rng(width).integers(0, alphabet, count, np.uint64).astype(np.uint32)
+        symbols[-1] = alphabet - 1
+        data, stream = RAW.to_bits(symbols, Stream(count, alphabet)), Stream(count, alphabet)
+        fast = RAW.from_bits(data, stream)
+        with monkeypatch.context() as without:
+            without.setattr("featherweight.entropy.raw.native", None)
+            slow = RAW.from_bits(data, stream)
+        assert fast.dtype == slow.dtype
+        assert np.array_equal(fast, symbols)
+        assert np.array_equal(slow, symbols)

@@ -3,11 +3,13 @@
 import math
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from featherweight.entropy.base import Symbols
 from featherweight.entropy.tables import MAX_ALPHABET, symbol_type
+from featherweight.errors import EncodingError
 
 MAX_LEVEL = (1 << 30) - 1  # of both signs: twice as much, as the trellis makes of it, still fits into int32
 FINEST = MAX_ALPHABET // 2 - 1  # levels that `divisor` makes: every coder takes them
@@ -24,6 +26,18 @@ def from_symbols(symbols: Symbols) -> NDArray[np.int32]:
     levels: NDArray[np.int32] = (symbols >> 1).astype(np.int32) ^ -(symbols & 1).astype(np.int32)
     # an odd symbol 2 k - 1 stands for -k, and its complement (symbol >> 1) ^ -1 is just that
     return levels
+
+
+def check_levels(levels: Tensor) -> None:
+    """Checks what is to be kept as levels.
+
+    Raises: EncodingError for other types than integers, and for a level beyond MAX_LEVEL.
+    """
+    if levels.is_floating_point() or levels.is_complex() or levels.dtype == torch.bool:
+        raise EncodingError("levels are integers", value=levels.dtype)
+    low, high = (0, 0) if levels.numel() == 0 else (int(item) for item in levels.aminmax())
+    if max(-low, high) > MAX_LEVEL:
+        raise EncodingError(f"a level is at most {MAX_LEVEL} in size", value=(low, high), fix="Use larger steps.")
 
 
 def divisor(weight: Tensor) -> float:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from featherweight.core.native import native
 from featherweight.encodings import _levels_native
-from featherweight.encodings._levels import MAX_LEVEL, divisor, from_symbols, to_symbols
+from featherweight.encodings._levels import MAX_LEVEL, check_levels, divisor, from_symbols, to_symbols
 from featherweight.encodings.base import Encoding, Layout, Packed, Shape
 from featherweight.encodings.dense import Dense
 from featherweight.entropy.base import ALONE, Stream, Symbols, Work
@@ -58,7 +58,7 @@ class Uniform(Encoding):
         self, levels: Tensor, step: Encoding | Tensor, dependent: bool = False, continued: bool = False
     ) -> None:
         child = Dense(step) if isinstance(step, Tensor) else step
-        _check_levels(levels)
+        check_levels(levels)
         _check_steps(child, tuple(levels.shape))
         shape = tuple(levels.shape)
         self._set(shape, levels.detach().to(torch.int32), child, bool(dependent), bool(continued))
@@ -164,11 +164,13 @@ class Uniform(Encoding):
     @property
     def finite(self) -> bool:
         """See Encoding: the steps are, but a large one times a large level need not be."""
-        if not self.step.finite:
-            return False
+        if not isinstance(self.step, Dense) and not self.step.finite:
+            return False  # the values of a Dense are the steps themselves, at which the products will look
         rows, columns = _rows(self.shape, self.step.shape[0])
-        if not columns or self._far_from_infinity:
+        if self._far_from_infinity:
             return True
+        if not columns:
+            return self.step.finite
         largest = self.multiples.reshape(rows, columns).abs().amax(dim=1)
         return bool(torch.isfinite(_product(self.step.to_tensor().detach(), largest)).all())
 
@@ -296,8 +298,12 @@ class Uniform(Encoding):
     def _far_from_infinity(self) -> bool:
         """Whether steps and levels are too small for a product that is no number; cheap, and False if in doubt."""
         kept, steps = self._kept, self.step.to_tensor().detach()
-        levels = max(map(abs, map(int, kept.aminmax()))) if isinstance(kept, Tensor) else int(kept.max()) // 2 + 1
-        return steps.max().item() * 2 * levels < torch.finfo(steps.dtype).max / 2
+        step = steps.item() if steps.numel() == 1 else steps.abs().max().item()  # NaN if one of them is
+        if isinstance(kept, Tensor):
+            levels = max(abs(int(item)) for item in kept.aminmax()) if kept.numel() else 0
+        else:
+            levels = int(kept.max(initial=0)) // 2 + 1
+        return abs(step) * 2 * levels < torch.finfo(steps.dtype).max / 2
 
     @cached_property
     def _squares(self) -> Tensor:
@@ -343,14 +349,6 @@ class Uniform(Encoding):
         return self._dots(off, off)
 
 
-def _check_levels(levels: Tensor) -> None:
-    if levels.is_floating_point() or levels.is_complex() or levels.dtype == torch.bool:
-        raise EncodingError("levels are integers", value=levels.dtype)
-    low, high = (0, 0) if levels.numel() == 0 else (int(item) for item in levels.aminmax())
-    if max(-low, high) > MAX_LEVEL:
-        raise EncodingError(f"a level is at most {MAX_LEVEL} in size", value=(low, high), fix="Use larger steps.")
-
-
 def _check_steps(step: Encoding, shape: Shape) -> None:
     allowed = {(1,), shape[:1] or (1,)} if shape[:1] != (0,) else {(1,)}
     if step.shape not in allowed:
@@ -358,8 +356,8 @@ def _check_steps(step: Encoding, shape: Shape) -> None:
     if not _computable(step.dtype):
         raise EncodingError("steps are floats of 16 bits or more", value=step.dtype)
     steps = step.to_tensor().detach()
-    low, high = (steps, steps) if len(steps) == 1 else steps.aminmax()  # both are NaN if one of them is
-    if not (low.item() > 0 and high.item() < math.inf):
+    limits = (steps,) if steps.numel() == 1 else steps.aminmax()  # all are NaN if one of the steps is
+    if not all(0 < limit.item() < math.inf for limit in limits):
         wrong = ~(torch.isfinite(steps) & (steps > 0))
         raise EncodingError("a step must be finite and above 0", value=float(steps[wrong][0]))
 
