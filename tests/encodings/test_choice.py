@@ -58,3 +58,9 @@ def test_a_stream_that_nobody_holds():
     assert choose(*_symbols(10, 0.5), [raw]) == Choice(raw, 10)
     with pytest.raises(EncodingError, match="no coder holds"):
         choose(*_symbols(10, 0.5), [Constant()])
+
+
+def test_what_coding_must_save_is_what_the_encoding_says():
+    pair = _symbols(70_000, 0.1)
+    assert choose(*pair, [Raw(), Rans()], worth=1 / 128).coder.code == Rans.code
+    assert choose(*pair, [Raw(), Rans()], worth=1 / 4).coder.code == Raw.code

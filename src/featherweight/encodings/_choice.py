@@ -1,7 +1,7 @@
 """Which coder a stream of symbols gets: the one that takes the fewest bytes.
 
-With one exception: in a long stream a static code must save `_WORTH` of the raw bytes. Mantissas of weights save a
-third of a percent by it, and would be decoded at a fraction of the speed of copying for that.
+With one exception: in a long stream a static code must save a share of the raw bytes, `Encoding.worth`. Mantissas of
+weights save a third of a percent by it, and would be decoded at a fraction of the speed of copying for that.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,6 @@ PLAIN = (0, 1)
 """The numbers of constant and raw, which always take part; neither is below the zero-order entropy."""
 
 _LONG = 1 << 16  # symbols from which on coding costs more than counting
-_WORTH = 1 / 128
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,12 @@ class Choice:
     data: bytes | None = None
 
 
-def choose(symbols: Symbols, stream: Stream, coders: Sequence[Coder]) -> Choice:
-    """The coder that takes the fewest bytes, the first of equals.
+def choose(symbols: Symbols, stream: Stream, coders: Sequence[Coder], worth: float = 1 / 128) -> Choice:
+    """The coder that takes the fewest bytes, the first of equals; `worth` is the share that a static code must save.
 
     Raises: EncodingError for a stream that no coder holds.
     """
-    hopeless = _is_long(stream) and _entropy_bytes(symbols, stream) > (1 - _WORTH) * _raw_bytes(stream)
+    hopeless = _is_long(stream) and _entropy_bytes(symbols, stream) > (1 - worth) * _raw_bytes(stream)
     best: Choice | None = None
     for coder in coders:
         if hopeless and coder.static:

@@ -44,6 +44,7 @@ class Encoding(ABC):
 
     code: ClassVar[int]
     field_count: ClassVar[int]  # how many unsigned integers `Packed.fields` has
+    worth: ClassVar[float] = 1 / 128  # of a long stream that coding must save: what is copied is read much faster
 
     @classmethod
     @abstractmethod

@@ -72,6 +72,7 @@ class Dense(Encoding):
 
     code: ClassVar[int] = 0
     field_count: ClassVar[int] = 1
+    worth: ClassVar[float] = 1 / 16  # half a bit of a byte: a plane of mantissas takes as long as that of exponents
 
     def __post_init__(self) -> None:
         stored = self.values.dtype if self.stored is None else self.stored

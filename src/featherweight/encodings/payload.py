@@ -154,7 +154,9 @@ def _smallest(encoding: Encoding, coders: Sequence[Coder], depth: int) -> _Coded
         pairs = list(zip(packed.streams, streams, strict=True))
         if best is not None and sum(floor(*pair, coders) for pair in pairs) >= best.cost:
             continue  # so it need not be coded to know that it is larger
-        coded = _Coded(encoding.code, packed, streams, tuple(choose(*pair, coders) for pair in pairs), ())
+        coded = _Coded(
+            encoding.code, packed, streams, tuple(choose(*pair, coders, encoding.worth) for pair in pairs), ()
+        )
         if best is None or coded.cost < best.cost:
             best = coded
     if best is None:
