@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from featherweight.container.pack import load
 from featherweight.core.config import from_dict, to_dict
 from featherweight.core.task import Task, Training
 from featherweight.encodings import payload
@@ -12,6 +13,8 @@ from featherweight.encodings.dense import Dense
 from featherweight.encodings.sparse import Sparse
 from featherweight.encodings.uniform import Uniform
 from featherweight.errors import ConfigError, InterruptedRunError, TechniqueError
+from featherweight.recipes.recipe import Recipe
+from featherweight.recipes.run import compress
 from featherweight.techniques.precision.low_bit.entropy_penalty import EntropyPenalty
 from featherweight.techniques.pruning.connection.magnitude import Magnitude
 from featherweight.training.checkpoint import Saved
@@ -183,6 +186,14 @@ def test_settings_come_back_from_plain_values():
     assert from_dict(EntropyPenalty, to_dict(settings)) == settings
 
 
+def test_the_recipe_of_the_library_makes_small_files_that_run(digits, tmp_path):
+    context = digits.context()
+    result = compress(digits.dense(), Recipe.read("smallest"), context)
+    report = result.save(tmp_path / "model.fwt")
+    assert report.total_bytes < 4 * sum(p.numel() for p in digits.dense().parameters()) / 15
+    assert digits.accuracy(load(tmp_path / "model.fwt")) >= digits.accuracy(digits.dense()) - 0.01
+
+
 # runs ----------------------------------------------------------------------------------------------------------------
 
 
@@ -213,7 +224,7 @@ def _conv():
 
 @pytest.mark.parametrize("stop_at", [3, 40, 77])
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(digits, stop_at):
-    settings = EntropyPenalty(target=300, penalty=1e-4, epochs=2, ramp=0.4)
+    settings = EntropyPenalty(target=300, penalty=1e-4, epochs=2, ramp=0.4, shrink=True)
     images = (digits.inputs.reshape(-1, 1, 8, 8), digits.labels)
     task = Task(model=_conv, example=images[0][:1], train=images, training=Training(learning_rate=3e-3, batch_size=32))
     whole = settings.apply(_conv(), TaskContext(task))

@@ -38,6 +38,7 @@ class EntropyPenalty(Technique):
 
     Zeros, empty rows and empty columns are the cheapest, so the network is pruned on the way; what an earlier step
     pruned stays pruned. With `target` the penalty is steered so that the bytes shrink to about so many along `ramp`.
+    The more weights, the smaller the penalty that does the same: 1e-5 for thousands kept, 1e-6 for tens of thousands.
 
     The strength is "penalty": a guard that finds the step too costly lowers it towards 0.
     """
