@@ -129,3 +129,10 @@ def test_a_layer_keeps_one_unit_at_least():
     found = narrowing(model, context(model, 2, 4))
     found.look({name: torch.zeros_like(tensor) for name, tensor in model.named_parameters()})
     assert int(found.alive()[0].sum()) == 1
+
+
+def test_looking_for_units_leaves_the_mode_of_every_module():
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).train()
+    model[1].eval()
+    assert narrowing(model, context(model, 2, 4)).alive()
+    assert [module.training for module in model] == [True, False, True]

@@ -144,6 +144,18 @@ def test_what_was_pruned_stays_pruned(digits):
     assert all(isinstance(encodings_of(model)[name], Sparse | Uniform) for name in masks)
 
 
+def test_an_average_is_rounded_like_any_weights_and_keeps_zeros(digits):
+    model = Magnitude(density=0.3, epochs=0).apply(digits.dense(), digits.context())
+    zeros = {name: parameter == 0 for name, parameter in model.named_parameters() if "weight" in name}
+    context = digits.context()
+    model = EntropyPenalty(penalty=1e-4, step=0.5, epochs=3, average=0.99).apply(model, context)
+    for name, parameter in model.named_parameters():
+        levels = parameter.detach() / context.details["step"][name]
+        assert torch.allclose(levels, levels.round(), atol=1e-4)
+    assert all(not parameter[zeros[name]].any() for name, parameter in model.named_parameters() if name in zeros)
+    assert digits.accuracy(model) > 0.93
+
+
 def test_only_the_named_tensors_are_changed_in_kind(digits):
     model = digits.dense()
     attach(model, {"0.bias": Dense(model[0].bias.detach(), torch.float16)})

@@ -48,7 +48,7 @@ _rounded: Callable[..., Tensor] = _Rounded.apply
 class Latent(nn.Module):
     """One tensor: `value`, the latent in the unit of the weights, and `gain`, how the step has grown (log).
 
-    `unit` is the step at the start, > 0. Where `mask` (0 or 1, shape of the weight) is 0, the weight stays zero.
+    `unit` is the step at the start, > 0. Where `mask` (bool, shape of the weight) is False, the weight stays zero.
     """
 
     mask: Tensor
@@ -59,7 +59,9 @@ class Latent(nn.Module):
         super().__init__()
         start = weight.detach().clone()  # in the layout that the model prefers
         self.unit = unit
-        self.register_buffer("mask", torch.ones_like(start) if mask is None else mask.to(start))
+        self.register_buffer(
+            "mask", torch.ones_like(start, dtype=torch.bool) if mask is None else mask.to(start.device, copy=True)
+        )
         self.value = nn.Parameter(start * self.mask)
         self.gain = nn.Parameter(torch.zeros((), dtype=weight.dtype, device=weight.device))
         self.register_buffer("price_one", torch.zeros_like(start))
@@ -139,7 +141,7 @@ class Penalised(nn.Module):
         """Leaves out from now on what has no effect any more."""
         self.narrowing.look({name: latent.levels for name, latent in self.items()})
         for name, mask in self.narrowing.masks({name: latent.mask.shape for name, latent in self.items()}).items():
-            self._latents[name].mask.mul_(mask)
+            self._latents[name].mask.logical_and_(mask)
 
     def steer(self, now: float, goal: float) -> None:
         """Moves the penalty a little up where `now` (bits) is or soon will be above `goal`, else a little down."""

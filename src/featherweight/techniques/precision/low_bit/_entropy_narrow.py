@@ -98,7 +98,7 @@ class Narrowing(nn.Module):
         """Whether the model gives the same without the first unit of each layer as with zeros in its place."""
         if not self.found or any(len(alive) < 2 for alive in self.alive()):
             return False
-        training = model.training
+        modes = {module: module.training for module in model.modules()}
         for alive in self.alive():
             alive[0] = False
         try:
@@ -113,7 +113,8 @@ class Narrowing(nn.Module):
         except (RuntimeError, ValueError):  # a shape that the model has written down somewhere
             return False
         finally:
-            model.train(training)
+            for module, mode in modes.items():
+                module.training = mode
             for alive in self.alive():
                 alive[0] = True
 
