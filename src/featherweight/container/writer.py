@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -31,6 +32,7 @@ class InPieces(Protocol):
         ...
 
 
+_WORTH_A_THREAD = 1 << 16  # bytes that take longer to hash than to hand over
 _IN_MEMORY = 16 * 2**20  # coded sections up to this size wait in memory, beyond it in an unnamed file
 
 
@@ -79,9 +81,19 @@ def _pieces(contents: Contents, header: bytes, sections: tuple[Section, ...]) ->
         header_checksum=crc32(header),
     )
     digest = hashlib.sha256()
-    for piece in chain([prefix.to_bytes(), header], _bodies(sections, contents.bodies)):
-        digest.update(piece)
-        yield piece
+    with ThreadPoolExecutor(1) as aside:  # a piece goes into the digest while it is written
+        before: Future[None] | None = None
+        for piece in chain([prefix.to_bytes(), header], _bodies(sections, contents.bodies)):
+            if before is not None:
+                before.result()
+                before = None
+            if len(piece) < _WORTH_A_THREAD:
+                digest.update(piece)
+            else:
+                before = aside.submit(digest.update, piece)
+            yield piece
+        if before is not None:
+            before.result()
     yield digest.digest()
 
 

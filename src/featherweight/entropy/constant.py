@@ -12,7 +12,7 @@ from featherweight.entropy.base import ALONE, Coder, Stream, Symbols, Work
 from featherweight.entropy.tables import LARGEST_ALPHABET, check_request, check_stream, symbol_type
 from featherweight.errors import EncodingError, FormatError
 
-_CHUNK = 1 << 20  # symbols filled in at a time
+_CHUNK = 1 << 16  # symbols filled in or looked at, at a time
 
 
 class Constant(Coder):
@@ -48,8 +48,10 @@ class Constant(Coder):
     def size(self, symbols: Symbols, stream: Stream) -> int:
         """See Coder. Raises: EncodingError also for a stream of different symbols."""
         check_stream(symbols, stream, LARGEST_ALPHABET)
-        if len(symbols) and bool((symbols != symbols[0]).any()):
-            raise EncodingError("the symbols are not all equal", value=int(symbols.max()), fix="Use another coder.")
+        for start in range(0, stream.count, _CHUNK):  # most streams show within the first symbols that they differ
+            part = symbols[start : start + _CHUNK]
+            if bool((part != symbols[0]).any()):
+                raise EncodingError("the symbols are not all equal", value=int(part.max()), fix="Use another coder.")
         return _size(stream)
 
 

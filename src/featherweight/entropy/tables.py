@@ -31,7 +31,7 @@ def check_stream(symbols: Symbols, stream: Stream, most: int = MAX_ALPHABET) -> 
             f"symbols must be a flat array of {stream.count} unsigned integers",
             value=f"{symbols.dtype}, shape {symbols.shape}",
         )
-    if len(symbols) and int(symbols.max()) >= alphabet:
+    if alphabet < 1 << 8 * symbols.itemsize and len(symbols) and int(symbols.max()) >= alphabet:
         raise EncodingError(f"a symbol lies outside the alphabet of {alphabet}", value=int(symbols.max()))
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -62,8 +63,8 @@ class Entry:
 
         Raises: StorageError when the file has become shorter or cannot be read.
         """
-        data = bytearray(self.length)
-        view, done = memoryview(data), 0
+        data = np.empty(self.length, np.uint8)  # bytearray() would write zeros all over it first
+        view, done = data.data, 0
         try:
             with self.file.open("rb", buffering=0) as file:
                 file.seek(self.start)
@@ -77,7 +78,7 @@ class Entry:
             raise StorageError(f"cannot be read: {error.strerror}", where=f"{self.file} ({self.name})") from error
         if not self.length:
             return torch.empty(self.shape, dtype=self.dtype)
-        return torch.frombuffer(data, dtype=self.dtype).reshape(self.shape)
+        return torch.from_numpy(data).view(self.dtype).reshape(self.shape)
 
 
 @dataclass(frozen=True)
