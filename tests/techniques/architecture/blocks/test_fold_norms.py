@@ -139,6 +139,12 @@ def test_weights_that_share_values_stay():
     assert torch.allclose(made(IMAGES), model(IMAGES), rtol=0.01, atol=0.01)
 
 
+def test_a_norm_over_another_axis_stays():
+    steps = lived(nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7)))  # (n, 7 steps, 5) to (n, 7 steps, 7 features)
+    with pytest.raises(TechniqueError, match="no batch norm"):
+        folded(steps, torch.randn(3, 7, 5))
+
+
 def test_without_norms_it_refuses():
     with pytest.raises(TechniqueError, match="no batch norm"):
         folded(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()))

@@ -21,7 +21,7 @@ from featherweight.encodings.dense import Dense
 from featherweight.encodings.sparse import Sparse
 from featherweight.encodings.uniform import Uniform
 from featherweight.errors import TechniqueError, TraceError
-from featherweight.graph.ir import Graph, Node, Ref, leaves
+from featherweight.graph.ir import Graph, Meta, Node, Ref, leaves
 from featherweight.graph.trace import trace
 from featherweight.techniques.base import Technique
 
@@ -106,15 +106,23 @@ def _pairs(graph: Graph, model: nn.Module) -> list[_Pair]:
         before = node.args[0] if node.op == "batch_norm" else None
         if not isinstance(before, Ref) or before.index not in once:
             continue
-        layer, norm = _owner(graph, graph.node(before), once), _owner(graph, node, once)
+        producer = graph.node(before)
+        if producer is None or not _ends_in_channels(producer):
+            continue
+        layer, norm = _owner(graph, producer, once), _owner(graph, node, once)
         if isinstance(modules.get(layer), _LAYERS) and isinstance(modules.get(norm), _BatchNorm):
             found.append(_Pair(layer, norm))
     return found
 
 
-def _owner(graph: Graph, node: Node | None, once: set[int]) -> str:
+def _ends_in_channels(node: Node) -> bool:
+    """Whether the axis that a norm takes for channels, the second, is the one of the layer's outputs."""
+    return node.op != "linear" or (isinstance(node.meta, Meta) and len(node.meta.shape) == 2)
+
+
+def _owner(graph: Graph, node: Node, once: set[int]) -> str:
     """The path of the module whose tensors a layer or norm uses and nothing else does; "?" where there is none."""
-    if node is None or (node.op != "batch_norm" and node.op not in _OPS):
+    if node.op != "batch_norm" and node.op not in _OPS:
         return "?"
     given = node.arguments()
     key = "running_var" if node.op == "batch_norm" else "weight"
