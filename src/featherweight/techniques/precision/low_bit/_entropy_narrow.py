@@ -33,12 +33,14 @@ class Narrowing(nn.Module):
     def of(cls, model: nn.Module, names: set[str], context: Context) -> "Narrowing":
         """For the parameters `names` of a model. Finds nothing where the model cannot be followed or narrowed."""
         tensors = dict(model.named_parameters())
+        device = next(model.parameters()).device
+        if not names:
+            return cls([], [], device)
         try:
             found = [units for units in units_of(trace(model, context.example)) if _fits(units, names, tensors)]
         except TraceError:
             found = []
         sizes = [len(tensors[units.weight]) for units in found]
-        device = next(model.parameters()).device
         made = cls(found, sizes, device)
         return made if made._works(model, context) else cls([], [], device)
 

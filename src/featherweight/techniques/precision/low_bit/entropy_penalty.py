@@ -88,7 +88,8 @@ class EntropyPenalty(Technique):
         _refuse_shared(model, [weight for weight, _ in chosen])
         present = encodings_of(model)
         latents = {weight.name: _latent(weight, step, present.get(weight.name)) for weight, step in chosen}
-        rounded = Penalised(model, latents, self.penalty, Narrowing.of(model, set(latents), context))
+        names = set(latents) if self.epochs or self.shrink else set()  # without either, nothing asks what has died
+        rounded = Penalised(model, latents, self.penalty, Narrowing.of(model, names, context))
         try:
             if self.epochs > 0:
                 self._train(rounded, context)
