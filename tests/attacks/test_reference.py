@@ -122,3 +122,9 @@ def test_what_is_needed_to_run_a_small_network_takes_less_than_1_kib():
     found = pack.describe(FOLDER / "deep_compression.fwt")
     assert found.overhead_bytes < 500
     assert 0 < found.graph_bytes < found.header_bytes
+
+
+def test_one_file_has_exponents_apart_from_mantissas():
+    with open_file(FOLDER / "exact.fwt") as reader:
+        forms = {record.name: record.spec[1] // 512 for record in reader.tensors}
+    assert forms == {"single": 1, "brain": 1, "short": 1, "few": 0}
