@@ -1,12 +1,14 @@
 """The peers of bench_checkpoint.py: zstd and zipnn, in a process and an environment of their own.
 
-Runs under the interpreter of an environment that has `zstandard`, `zipnn` and numpy. Reads one JSON object a line from
-standard input and answers each with one on standard output:
+Runs under the interpreter of an environment that has `zstandard`, `zipnn` and `safetensors`. Reads one JSON object a
+line from standard input and answers each with one on standard output:
 
     {"do": "encode", "with": "zstd", "values": FILE, "type": "bfloat16"}   -> {"bytes": n, "seconds": s}
     {"do": "decode", "with": "zstd"}                                       -> {"seconds": s, "same": true}
+    {"do": "load", "with": "zipnn"}                                        -> {"seconds": s, "tensors": n}
 
-zstd runs at level 19, zipnn with its defaults for the type, both on one thread. What was encoded last is decoded.
+zstd runs at level 19, zipnn with its defaults for the type, both on one thread. What was encoded last is decoded;
+`load` takes it for a safetensors file and reads its tensors too.
 """
 
 import json
@@ -15,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import zipnn
 import zstandard
 
@@ -44,6 +47,12 @@ class Peers:
         start = time.perf_counter()
         plain = zstandard.ZstdDecompressor().decompress(data) if order["with"] == "zstd" else self.zip.decompress(data)
         return {"seconds": time.perf_counter() - start, "same": bytes(plain) == self.plain}
+
+    def load(self, order: dict[str, Any]) -> dict[str, Any]:
+        data = self.coded[order["with"]]
+        start = time.perf_counter()
+        tensors = safetensors.torch.load(bytes(self.zip.decompress(data)))
+        return {"seconds": time.perf_counter() - start, "tensors": len(tensors)}
 
 
 def main() -> None:

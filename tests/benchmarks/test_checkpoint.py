@@ -42,4 +42,5 @@ def test_lossless_rows_without_peers_say_what_they_measured(bench):
         size = rows[f"lossless/net/bfloat16/{tier}/size"]
         assert (size["exact"], size["peer"], size["met"]) == (True, None, None)
         assert 0 < size["value"] < 2 * 6007
-        assert rows[f"lossless/net/bfloat16/{tier}/decode"]["value"] >= 0
+        assert rows[f"lossless/net/bfloat16/{tier}/file"]["value"] >= 0
+    assert rows["lossless/net/bfloat16/fast/decode"]["peer"] is None
