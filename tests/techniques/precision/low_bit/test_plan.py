@@ -8,7 +8,7 @@ from featherweight.numerics.feedback import Feedback
 from featherweight.numerics.rate import ContextEntropy
 from featherweight.numerics.rounding import BALANCE
 from featherweight.numerics.trellis import odd_states
-from featherweight.techniques.precision.low_bit._plan import Method, Target, encoded
+from featherweight.techniques.precision.low_bit._plan import Method, Target, encoded, steps_of_rows
 
 PLAIN, PRESSED, TRELLIS = Method(rounding=0.0), Method(), Method(dependent=True)
 
@@ -100,3 +100,46 @@ def test_zeros_huge_weights_and_prices_near_nothing():
     assert bool(torch.isfinite(huge.to_tensor()).all())
     tiny = encoded(Target("w", torch.tensor([[3e-38, 1e-38]])), 1e-90, PLAIN)
     assert tiny.nonzeros > 0
+
+
+def uneven(rows=48, columns=80):
+    """Rows from a tenth to ten times as large as others."""
+    return drawn(rows, columns) * torch.logspace(-1, 1, rows)[:, None]
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_steps_of_rows_go_with_their_sizes(power):
+    weight = uneven()
+    found = steps_of_rows(weight, power)
+    assert found.dtype == torch.int32
+    assert int(found.min()) >= 1
+    ratio = found.double().log() - power * weight.double().square().mean(dim=1).log() / 2
+    assert float((ratio - ratio.median()).abs().max()) < 0.5  # a small row's step is rounded by up to a half
+
+
+@pytest.mark.parametrize("weight", [drawn(7), torch.zeros(3, 4), torch.ones(3, 4), drawn(1, 9)])
+def test_no_steps_of_rows_where_there_is_nothing_to_tell_apart(weight):
+    assert steps_of_rows(weight, 1.0) is None
+    assert steps_of_rows(uneven(), 0.0) is None
+
+
+def test_a_row_of_zeros_gets_some_step():
+    weight = uneven()
+    weight[5] = 0
+    rows = steps_of_rows(weight, 1.0)
+    encoding = encoded(Target("w", weight, rows=rows), 0.01, PRESSED)
+    assert int(rows[5]) == 1
+    assert bool((encoding.to_tensor()[5] == 0).all())
+
+
+@pytest.mark.parametrize("kind", ["plain", "pressed", "dependent", "feedback", "dependent feedback"])
+def test_with_steps_of_rows_equal_parts_of_each_row_are_lost(kind):
+    weight = uneven()
+    rows = steps_of_rows(weight, 1.0)
+    method = TRELLIS if "dependent" in kind else PLAIN if kind == "plain" else PRESSED
+    inputs = drawn(300, 80, seed=1)
+    feedback = Feedback.of((inputs.T @ inputs)[None] / 300) if "feedback" in kind else None
+    encoding = encoded(Target("w", weight, feedback=feedback, rows=rows), 1e-3 / float(rows.float().mean()), method)
+    assert torch.equal(encoding.step.levels, rows)
+    lost = (encoding.to_tensor() - weight).square().mean(dim=1) / weight.square().mean(dim=1)
+    assert float(lost.max()) < 8 * float(lost.min())  # the sizes of rows differ by ten thousand in square

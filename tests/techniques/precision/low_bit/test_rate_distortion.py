@@ -202,6 +202,29 @@ def test_tensor_by_tensor_gives_the_same(digits):
     assert "budget" in RateDistortion(ratio=8).needs_model()
 
 
+@pytest.mark.parametrize("sensitivity", ["energy", "fisher", "hessian"])
+def test_steps_of_rows_make_up_for_rows_of_unlike_size(digits, sensitivity):
+    """A layer whose rows are scaled, and scaled back behind it: what folding a batch norm does."""
+    model, scale = digits.dense(), torch.logspace(-1.5, 1.5, 300)
+    with torch.no_grad():
+        model[0].weight *= scale[:, None]
+        model[0].bias *= scale
+        model[2].weight /= scale
+    off = {}
+    for rows in (0.0, 1.0):
+        step = RateDistortion(sensitivity=sensitivity, budget_bytes=6000, rows=rows, tensors=("0.weight",))
+        made = step.apply(copy.deepcopy(model), digits.context())
+        assert encodings_of(made)["0.weight"].step.shape == (300 if rows else 1,)
+        assert coded(made) <= 6000
+        off[rows] = float((_answers(made, digits) - _answers(model, digits)).square().mean())
+    assert off[1.0] < off[0.0]
+
+
+def _answers(model, digits):
+    with torch.no_grad():
+        return model(digits.inputs)
+
+
 def test_half_precision_afterwards_changes_no_level(digits):
     model = RateDistortion(noise=0.1).apply(digits.dense(), digits.context())
     before = {name: encoding.levels for name, encoding in encodings_of(model).items()}
@@ -226,6 +249,8 @@ def test_shared_weights_are_rounded_afresh(digits):
         ({"noise": float("nan")}, "noise"),
         ({"vectors": -0.1}, "vectors"),
         ({"rounding": 5.0}, "rounding"),
+        ({"rows": -0.5}, "rows"),
+        ({"rows": 1.5}, "rows"),
         ({"budget_bytes": 0}, "no such budget"),
         ({"ratio": 1.0}, "no such budget"),
         ({"ratio": 2.0, "budget_bytes": 3}, "second time"),

@@ -25,6 +25,9 @@ FINER = (1.0, 0.85, 0.7)  # steps that are tried, in those of the balance at a h
 DEPENDENT_FINER = 0.55  # a trellis of this step takes the bits of a grid of step 1: 1 / 1.8, measured (catalogue B16)
 
 _LARGEST = (1 << 18) - 1  # levels of a tensor at most: half of what the file holds, as feedback may add to them
+_SMALLEST = 1e-4  # size of a row at least, in that of the largest: rows of zeros need some step
+_USUAL_STEP, _LARGEST_STEP = 6, 255  # of a row, in steps of the tensor
+_TAIL = 0.02  # share of the rows whose step may be coarser than wanted
 _STORED = torch.bfloat16  # steps are chosen among its numbers
 
 
@@ -38,17 +41,18 @@ class Target:
     scale: float = 1.0
     feedback: Feedback | None = None
     mask: Tensor | None = None
+    rows: Tensor | None = None  # whole numbers from 1, int32, (rows,): steps of rows in those of the tensor
 
     @property
     def matrix(self) -> Tensor:
-        """The weight as float32, (rows, columns); one row below rank 2."""
-        weight = self.weight.detach().float().cpu()
-        return weight.reshape(weight.shape[0] if weight.dim() > 1 else 1, -1)
+        """The weight as float32, (rows, columns), in units of `rows`; one row below rank 2."""
+        weight = as_matrix(self.weight)
+        return weight if self.rows is None else weight / self.rows[:, None]
 
     @property
     def floor(self) -> float:
         """The finest step that the file holds for these weights."""
-        return max(float(self.weight.detach().abs().max()) / _LARGEST, torch.finfo(_kept(self)).tiny * 2)
+        return max(float(self.matrix.abs().max()) / _LARGEST, torch.finfo(_kept(self)).tiny * 2)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,27 @@ class Method:
     dependent: bool = False
     rounding: float = 1.0
     model: RateModel = field(default_factory=ContextEntropy)
+
+
+def as_matrix(weight: Tensor) -> Tensor:
+    """The weight as float32 on the CPU, (rows, columns); one row below rank 2."""
+    weight = weight.detach().float().cpu()
+    return weight.reshape(weight.shape[0] if weight.dim() > 1 else 1, -1)
+
+
+def steps_of_rows(weight: Tensor, power: float) -> Tensor | None:
+    """Whole numbers, int32, (rows,), about as the root mean squares of the rows to this power; None if all are alike.
+
+    They are coarse, some three bits a row: levels are chosen when the steps are known, so their rounding is no error.
+    """
+    matrix = as_matrix(weight)
+    sizes = matrix.square().mean(dim=1).double().sqrt()
+    if not power or len(sizes) < 2 or not bool((sizes > 0).any()):
+        return None
+    wanted = sizes.clamp(min=float(sizes.max()) * _SMALLEST) ** power
+    unit = min(float(wanted.log().mean().exp()) / _USUAL_STEP, float(np.quantile(wanted.numpy(), _TAIL)))
+    found = (wanted / unit).round().clamp(1, _LARGEST_STEP).to(torch.int32)
+    return None if bool((found == found[0]).all()) else found
 
 
 def encoded(target: Target, price: float, method: Method) -> Uniform:
@@ -96,7 +121,8 @@ def _quantized(target: Target, matrix: Floats, step: float, method: Method, part
     found = torch.from_numpy(np.ascontiguousarray(levels)).reshape(target.weight.shape)
     if target.mask is not None:
         found = found * target.mask.cpu()
-    return Uniform(found, Dense(torch.tensor([step], dtype=target.weight.dtype), _kept(target)), method.dependent)
+    single = Dense(torch.tensor([step], dtype=target.weight.dtype), _kept(target))
+    return Uniform(found, single if target.rows is None else Uniform(target.rows, single), method.dependent)
 
 
 def _importance(target: Target) -> NDArray[np.float32]:

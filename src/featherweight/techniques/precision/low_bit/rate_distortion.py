@@ -11,7 +11,7 @@ numerics/rounding.py. `noise` is the root mean square error of such steps over t
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -30,7 +30,7 @@ from featherweight.numerics.feedback import Feedback, shrunk
 from featherweight.numerics.rounding import BALANCE
 from featherweight.techniques._selection import WEIGHTS, Kind, Weight, check_values, named, tensors_of
 from featherweight.techniques.base import PerTensor
-from featherweight.techniques.precision.low_bit._plan import Method, Target, encoded
+from featherweight.techniques.precision.low_bit._plan import Method, Target, encoded, steps_of_rows
 from featherweight.techniques.precision.low_bit._sensitivity import Sensitivity, measured
 
 _KINDS: tuple[Kind, ...] = (*WEIGHTS, "embedding")
@@ -68,6 +68,7 @@ class RateDistortion(PerTensor):
     dependent: bool = False  # on the trellis of NNC: less error, slower
     rounding: float = 1.0  # how hard bits press on rounding; 0: to the nearest, 1: in balance with the error
     vectors: float = 0.002  # noise of biases, norms and other small tensors, 0..1; 0: they stay as they are
+    rows: float = 0.0  # steps of rows go with the rows' sizes to this power, 0..1; 0: one step for the tensor
     correction: bool = True  # of the mean of each layer's output, in its bias or batch norm; where data is used
     examples: int = 256  # for calibration, >= 1; fewer where there are no more
     tensors: tuple[str, ...] = ()  # patterns of names; empty: all weights, and the vectors
@@ -77,6 +78,8 @@ class RateDistortion(PerTensor):
             value: float = getattr(self, name)
             if not (0 <= value < 1 and (value > 0 or name == "vectors")):
                 raise ConfigError("out of range", where=name, value=value, fix="Use a number above 0 and below 1.")
+        if not 0 <= self.rows <= 1:
+            raise ConfigError("out of range", where="rows", value=self.rows, fix="Use a number from 0 to 1.")
         if not 0 <= self.rounding <= 4:
             raise ConfigError("out of range", where="rounding", value=self.rounding, fix="Use a number from 0 to 4.")
         if self.budget_bytes is not None and self.ratio is not None:
@@ -131,7 +134,7 @@ class RateDistortion(PerTensor):
         check_values(name, weight)
         if not _is_weight(weight) and not self.tensors:
             return self._vector(name, weight)
-        target = Target(name, weight, scale=_alike(weight), mask=_mask(encoding))
+        target = self._plain(name, weight, encoding)
         return encoded(target, self._price([target]), self._method)
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -156,20 +159,25 @@ class RateDistortion(PerTensor):
         inputs = self.sensitivity == "hessian" or self.correction
         return measured(model, batches, context.generator("answers"), inputs=inputs)
 
+    def _plain(self, name: str, weight: Tensor, encoding: Encoding | None) -> Target:
+        """What the weights alone tell."""
+        target = Target(name, weight, mask=_mask(encoding), rows=steps_of_rows(weight, self.rows))
+        target.scale = _alike(target.matrix)
+        return target
+
     def _target(self, item: Weight, encoding: Encoding | None, sensitivity: Sensitivity | None) -> Target:
-        weight, name = item.parameter.detach(), item.name
-        target = Target(name, weight, scale=_alike(weight), mask=_mask(encoding))
+        name, target = item.name, self._plain(item.name, item.parameter.detach(), encoding)
         if sensitivity is None:
             return target
         if self.sensitivity == "hessian" and name in sensitivity.outputs and target.mask is None:
             moments, means = sensitivity.moments[name].cpu(), sensitivity.means[name].cpu()
-            outputs = sensitivity.outputs[name].cpu()
+            outputs = sensitivity.outputs[name].cpu() * _squares(target)
             samples = min(sensitivity.places[name], _WORTH * sensitivity.examples)
             target.feedback = Feedback.of(shrunk(moments, means, samples))
             alone = (target.feedback.scale.repeat_interleave(_rows(target)) * outputs).mean()
             target.scale = float(alone) * _together(name, sensitivity) + 1e-30
         elif name in sensitivity.fisher:
-            fisher = sensitivity.fisher[name].cpu().float().reshape(target.matrix.shape)
+            fisher = sensitivity.fisher[name].cpu().float().reshape(target.matrix.shape) * _squares(target)[:, None]
             target.scale = float(fisher.mean()) + 1e-30
             target.importance = (fisher / target.scale).clamp(min=_LEAST).numpy()
         return target
@@ -187,7 +195,7 @@ class RateDistortion(PerTensor):
         if self.sensitivity == "energy":
             return 12 * self.noise**2 * BALANCE
         total = sum(target.weight.numel() for target in targets)
-        logs = sum(target.weight.numel() * math.log(target.scale / _energy(target.weight)) for target in targets)
+        logs = sum(target.weight.numel() * math.log(target.scale / _energy(target.matrix)) for target in targets)
         return 12 * self.noise**2 * BALANCE * math.exp(logs / total)
 
     def _all_encoded(self, targets: Sequence[Target], fine: dict[str, Encoding]) -> dict[str, Uniform]:
@@ -198,7 +206,7 @@ class RateDistortion(PerTensor):
         others = sum(math.prod(encoding.shape) for encoding in fine.values())
         whole = self.budget_bytes if self.ratio is None else int(4 * (weights + others) / self.ratio)
         budget = aim = (whole or 0) - sum(coded_bytes(encoding) for encoding in fine.values())
-        plain = [Target(item.name, item.weight, item.importance, item.scale, mask=item.mask) for item in targets]
+        plain = [replace(item, feedback=None) for item in targets]
         quick = Method(rounding=0.0)
         for _ in range(_TRIES):
             price = price_for(aim, lambda trial: _size(plain, trial, quick), price, weights)
@@ -272,6 +280,11 @@ def _alike(weight: Tensor) -> float:
 
 def _mask(encoding: Encoding | None) -> Tensor | None:
     return encoding.mask if isinstance(encoding, Sparse) else None
+
+
+def _squares(target: Target) -> Tensor:
+    """What a squared error in units of a row's step counts in those of the tensor's, (rows,)."""
+    return torch.ones(len(target.matrix)) if target.rows is None else target.rows.float().square()
 
 
 def _rows(target: Target) -> int:
