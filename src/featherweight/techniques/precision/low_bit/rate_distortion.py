@@ -30,7 +30,7 @@ from featherweight.numerics.feedback import Feedback, shrunk
 from featherweight.numerics.rounding import BALANCE
 from featherweight.techniques._selection import WEIGHTS, Kind, Weight, check_values, named, tensors_of
 from featherweight.techniques.base import PerTensor
-from featherweight.techniques.precision.low_bit._plan import Method, Target, encoded, steps_of_rows
+from featherweight.techniques.precision.low_bit._plan import Method, Target, as_matrix, encoded, steps_of_rows
 from featherweight.techniques.precision.low_bit._sensitivity import Sensitivity, measured
 
 _KINDS: tuple[Kind, ...] = (*WEIGHTS, "embedding")
@@ -171,11 +171,12 @@ class RateDistortion(PerTensor):
             return target
         if self.sensitivity == "hessian" and name in sensitivity.outputs and target.mask is None:
             moments, means = sensitivity.moments[name].cpu(), sensitivity.means[name].cpu()
-            outputs = sensitivity.outputs[name].cpu() * _squares(target)
+            squares = _squares(target)
+            outputs = sensitivity.outputs[name].cpu() * squares
             samples = min(sensitivity.places[name], _WORTH * sensitivity.examples)
             target.feedback = Feedback.of(shrunk(moments, means, samples))
             alone = (target.feedback.scale.repeat_interleave(_rows(target)) * outputs).mean()
-            target.scale = float(alone) * _together(name, sensitivity) + 1e-30
+            target.scale = float(alone) * _together(name, sensitivity, squares) + 1e-30
         elif name in sensitivity.fisher:
             fisher = sensitivity.fisher[name].cpu().float().reshape(target.matrix.shape) * _squares(target)[:, None]
             target.scale = float(fisher.mean()) + 1e-30
@@ -245,18 +246,20 @@ def _correct(model: nn.Module, originals: dict[str, Tensor], sensitivity: Sensit
                 norm.running_mean += shift.to(norm.running_mean)
 
 
-def _together(name: str, sensitivity: Sensitivity) -> float:
+def _together(name: str, sensitivity: Sensitivity, squares: Tensor) -> float:
     """How much more a layer's errors matter than they would if each place of its output felt them on its own.
 
     The same weight errs at all places of a convolution at once, and the loss feels their sum: what the curvature by
-    weight is, over what inputs and outputs apart make of it. Between 0.6 and 16 in EfficientNet-lite0, 1 for its last
-    layer, which has one place.
+    weight is, over what inputs and outputs apart make of it, both weighed with the `squares` of the rows' steps.
+    Between 0.6 and 16 in EfficientNet-lite0, 1 for its last layer, which has one place.
     """
-    energy = torch.diagonal(sensitivity.moments[name], dim1=1, dim2=2).mean(dim=1)
-    apart = float((energy * sensitivity.outputs[name].reshape(len(energy), -1).mean(dim=1)).mean())
+    energy = torch.diagonal(sensitivity.moments[name].cpu(), dim1=1, dim2=2).mean(dim=1)
+    outputs = sensitivity.outputs[name].cpu() * squares
+    apart = float((energy * outputs.reshape(len(energy), -1).mean(dim=1)).mean())
     if name not in sensitivity.fisher or not apart > 0:
         return 1.0
-    return min(max(float(sensitivity.fisher[name].mean()) / apart, 1 / _MOST), _MOST)
+    fisher = as_matrix(sensitivity.fisher[name]).mean(dim=1) * squares
+    return min(max(float(fisher.mean()) / apart, 1 / _MOST), _MOST)
 
 
 def _is_weight(weight: Tensor) -> bool:
