@@ -129,11 +129,11 @@ WORKS = (
         allowed=0.3,
     ),
     Work(
-        name="efficientnet-lite0/weights_only",
+        name="efficientnet-lite0/codebooks",
         prepare=tasks.efficientnet_lite0,
         dense="efficientnet-lite0",
         epochs=0,
-        recipe="weights_only",
+        recipe="codebooks_8bit.yaml",
         target=4.5,
         allowed=1.0,
         one_seed=True,
