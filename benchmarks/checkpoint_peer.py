@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import zipnn
 import zstandard
+from safetensors.torch import load as load_safetensors
 
 LEVEL = 19
 
@@ -51,7 +51,7 @@ class Peers:
     def load(self, order: dict[str, Any]) -> dict[str, Any]:
         data = self.coded[order["with"]]
         start = time.process_time()
-        tensors = safetensors.torch.load(bytes(self.zip.decompress(data)))
+        tensors = load_safetensors(bytes(self.zip.decompress(data)))
         return {"seconds": time.process_time() - start, "tensors": len(tensors)}
 
 

@@ -9,7 +9,7 @@ def test_the_list_names_every_technique_with_a_sentence(call):
     assert (answer.code, answer.err) == (0, "")
     for name in catalog.names(TECHNIQUES):
         assert f"  {name}\n      " in answer.out
-    assert answer.out.startswith("precision\n")
+    assert answer.out.startswith("architecture\n")
 
 
 def test_the_list_as_json(call):
