@@ -201,12 +201,10 @@ nb::tuple context_decode(Array<const std::uint8_t> data, WritableSymbols out, in
     }));
 }
 
+// Behind symbols or data come the fields of a Geometry, in their order.
 void bind_context_range(nb::module_& m) {
-    m.def("context_encode", &context_encode, nb::arg("symbols"), nb::arg("kind"), nb::arg("alphabet"), nb::arg("columns"),
-          nb::arg("kernel"), nb::arg("width"), nb::arg("trellis"), nb::arg("flat"), nb::arg("mean"), "One coded block.");
-    m.def("context_decode", &context_decode, nb::arg("data"), nb::arg("out"), nb::arg("kind"), nb::arg("alphabet"),
-          nb::arg("columns"), nb::arg("kernel"), nb::arg("width"), nb::arg("trellis"), nb::arg("flat"), nb::arg("mean"),
-          "Decodes one block into `out`; gives a fault.");
+    m.def("context_encode", &context_encode, "One coded block.");
+    m.def("context_decode", &context_decode, "Decodes one block into `out`; gives a fault.");
 }
 
 // ---- entropy: rans ----
@@ -293,16 +291,14 @@ void bind_raw(nb::module_& m) {
 
 // ---- kernels: levels_uniform ----
 
-using Levels = nb::ndarray<nb::ro, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-
 // Calls with a null pointer of the type of levels: symbols, or int32 for levels themselves.
 template <class Call>
-auto by_level_type(const Levels& levels, const Call& call) {
+auto by_level_type(const Symbols& levels, const Call& call) {
     if (levels.dtype() == nb::dtype<std::int32_t>()) return call(static_cast<std::int32_t*>(nullptr));
     return by_type(levels, call);
 }
 
-unsigned levels_uniform_i32(Levels levels, std::size_t first, std::size_t trellis, unsigned state,
+unsigned levels_uniform_i32(Symbols levels, std::size_t first, std::size_t trellis, unsigned state,
                             Array<std::int32_t> out) {
     require(out.size() == levels.size() && state < 8, "one multiple for each level");
     return by_level_type(levels, [&](auto* type) {
@@ -313,7 +309,7 @@ unsigned levels_uniform_i32(Levels levels, std::size_t first, std::size_t trelli
     });
 }
 
-unsigned levels_uniform_f32(Levels levels, std::size_t first, std::size_t trellis, unsigned state,
+unsigned levels_uniform_f32(Symbols levels, std::size_t first, std::size_t trellis, unsigned state,
                             Array<const float> steps, std::size_t columns, Array<float> out) {
     require(out.size() == levels.size() && state < 8, "one value for each level");
     std::uint64_t reach = 0;
