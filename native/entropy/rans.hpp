@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "entropy/rans_lanes.hpp"
 #include "entropy/rans_model.hpp"
 #include "featherweight/fault.hpp"
 
@@ -41,14 +43,19 @@ private:
         std::uint64_t begin, end, first, count;  // bytes of the stream; symbols
     };
     struct Scratch;
+    template <class Symbol>
+    struct OwnBits;
 
     Fault next_blocks(std::uint64_t most, std::vector<Block>& blocks);
+    std::unique_ptr<PairCounts> pairs_for(std::uint64_t count) const;
+    template <class Symbol>
+    void decode_blocks(const Block* blocks, Scratch* scratches, std::size_t count, Symbol* out) const;
     template <class Symbol>
     Fault decode_block(const Block& block, Scratch& scratch, Symbol* out) const;
-    Fault decode_lanes(const Block& block, std::uint8_t* classes, std::uint64_t& at) const;
+    Fault begin_lanes(const Block& block, Scratch& scratch, std::uint8_t* classes, PairCounts* pairs) const;
+    Fault finish_lanes(const Block& block, Scratch& scratch, std::uint64_t& at) const;
     template <class Symbol>
-    Fault decode_bits(const Block& block, std::uint64_t at, const std::uint8_t* classes, Scratch& scratch,
-                      Symbol* out) const;
+    Fault decode_bits(const Block& block, std::uint64_t at, Scratch& scratch, Symbol* out) const;
     Fault check_end(const Block& block, std::uint64_t bit) const;
 
     const std::uint8_t* data_ = nullptr;

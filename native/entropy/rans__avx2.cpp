@@ -66,10 +66,12 @@ void run(Lanes& lanes) {
         for (unsigned v = 0; v < V; ++v) found[v] = step(states[v], slots, words);
         if constexpr (V == 4) store(found[0], found[1], found[2], found[3], classes);
         if constexpr (V == 2) store(found[0], found[1], classes);
+        for (unsigned i = 0; i < V; ++i) count_eight(classes + 8 * i, *lanes.counts);
     }
     for (unsigned v = 0; v < V; ++v) _mm256_storeu_si256(reinterpret_cast<__m256i*>(lanes.states) + v, states[v]);
     lanes.words = words;
     lanes.classes = classes;
+    lanes.uncounted = classes;
     lanes.rounds = rounds;
 }
 

@@ -67,6 +67,8 @@ void test_round_trips() {
     }
     check_stream(geometric<std::uint32_t>(3000, 1u << 20, 99, 1), 1u << 20);
     check_stream(geometric<std::uint8_t>(3 * rans::kBlock + 5, 16, 70, 1), 16);
+    check_stream(geometric<std::uint8_t>(2 * rans::kBlock, 256, 99, 1), 256);  // more classes than are counted in pairs
+    check_stream(geometric<std::uint16_t>(4 * rans::kBlock + 3, 900, 95, 1), 900);
 }
 
 void test_streams_at_the_ends() {
@@ -88,11 +90,11 @@ void test_streams_at_the_ends() {
 // Broken bytes are refused, or are what another stream codes to; what decoders read and write the sanitizers see.
 void test_broken_bytes() {
     check::Random random(3);
-    for (const std::uint64_t count : {60, 40000}) {
+    for (const std::uint64_t count : {std::uint64_t{60}, std::uint64_t{40000}, 2 * rans::kBlock + 9}) {
         const auto symbols = geometric<std::uint16_t>(count, 600, 85, 2);
         Bytes data;
         CHECK(rans::encode(symbols.data(), count, data));
-        for (int round = 0; round < (count > 1000 ? 150 : 3000); ++round) {
+        for (int round = 0; round < (count > rans::kBlock ? 12 : count > 1000 ? 150 : 3000); ++round) {
             Bytes broken(data);
             const auto kind = random.below(4);
             if (kind == 0) broken.resize(random.below(data.size()));

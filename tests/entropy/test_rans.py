@@ -151,7 +151,7 @@ def test_instruction_sets_give_the_same(isa):
     before = native.isa()
     try:
         native.use_isa(isa)
-        for count in (50, 20_000, 40_000, 70_000, 140_000, BLOCK + 5):
+        for count in (50, 20_000, 40_000, 70_000, 140_000, BLOCK + 5, 3 * BLOCK + 5):
             symbols, alphabet = levels(count, seed=count)
             data = RANS.to_bits(symbols, Stream(count, alphabet))
             assert np.array_equal(RANS.from_bits(data, Stream(count, alphabet)), symbols)
