@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-_ATTRIBUTE = "_featherweight_constraints"
+from featherweight.core.attached import CONSTRAINTS, attached, hang
 
 
 @runtime_checkable
@@ -40,9 +40,9 @@ class Constraint(Protocol):
 
 def constraints_of(model: nn.Module) -> dict[str, Constraint]:
     """The constraints of a model by parameter name. A copy: use `constrain` to change them."""
-    return dict(model.__dict__.get(_ATTRIBUTE, {}))
+    return dict(attached(model, CONSTRAINTS, {}))
 
 
 def constrain(model: nn.Module, constraints: Mapping[str, Constraint]) -> None:
     """Replaces the constraints of a model. They travel with `copy.deepcopy`, not with `state_dict`."""
-    model.__dict__[_ATTRIBUTE] = dict(constraints)
+    hang(model, CONSTRAINTS, dict(constraints))
