@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from featherweight.errors import UsageError
-from featherweight.graph._recurrent import LowRankGRU, LowRankLSTM
+from featherweight.graph.layers import LowRankGRU, LowRankLSTM
 from featherweight.graph.trace import trace
 from featherweight.profiling.macs import Macs
 
@@ -97,6 +97,16 @@ def test_a_shared_left_factor_is_one_product_for_both_matrices():
     apart = LowRankLSTM(5, 6, [3], [3])
     state = {name: tensor for name, tensor in shared.state_dict().items() if name != "left_l0"}
     apart.load_state_dict(state | {"left_ih_l0": shared.left_l0, "left_hh_l0": shared.left_l0})
+    steps = torch.randn(4, 2, 5)
+    assert_same(shared(steps), apart(steps))
+
+
+def test_a_place_without_rank_is_whole_where_others_share():
+    torch.manual_seed(0)
+    shared = LowRankLSTM(5, 6, [0, 3], [0, 3], 2, shared=True)
+    apart = LowRankLSTM(5, 6, [0, 3], [0, 3], 2)
+    state = {name: tensor for name, tensor in shared.state_dict().items() if name != "left_l1"}
+    apart.load_state_dict(state | {"left_ih_l1": shared.left_l1, "left_hh_l1": shared.left_l1})
     steps = torch.randn(4, 2, 5)
     assert_same(shared(steps), apart(steps))
 

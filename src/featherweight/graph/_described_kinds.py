@@ -33,7 +33,7 @@ from featherweight.graph._described_forms import (
     choice,
     either,
 )
-from featherweight.graph.layers import ChannelPad, ChannelSelect, Constant
+from featherweight.graph.layers import ChannelPad, ChannelSelect, Constant, LowRankGRU, LowRankLSTM
 
 
 def present(name: str, own: str | None = None) -> Setting:
@@ -119,6 +119,13 @@ def _recurrent(cls: type[nn.Module], *more: Setting) -> Kind:
             *more,
         ),
     )
+
+
+def _thin(cls: type[nn.Module], *more: Setting) -> Kind:
+    """Recurrent layers with a rank for each layer and direction, 0 for a whole matrix."""
+    plain = _recurrent(cls, *more)
+    sizes, rest = plain.settings[:2], plain.settings[2:]
+    return Kind(cls, (*sizes, Setting("rank_ih", INDICES), Setting("rank_hh", INDICES), *rest), cls)
 
 
 def _side(name: str) -> Setting:
@@ -338,6 +345,8 @@ _HOUSE = (
         (Setting("shape", SHAPE, read=lambda module: list(module.value.shape)),),
         lambda shape: Constant(torch.zeros(shape)),
     ),
+    _thin(LowRankLSTM, *_flags("shared")),
+    _thin(LowRankGRU),
 )
 
 

@@ -85,14 +85,14 @@ class _LowRankRecurrent(nn.Module):
         for name, ranks in (("rank_ih", self.rank_ih), ("rank_hh", self.rank_hh)):
             if len(ranks) != places or min(ranks, default=0) < 0:
                 raise UsageError(f"needs a rank of 0 or more for each of {places} places", where=name, value=ranks)
-        if self.shared and (self.rank_ih != self.rank_hh or 0 in self.rank_ih):
-            raise UsageError("a shared factor has one rank above 0", where="shared", value=(self.rank_ih, self.rank_hh))
+        if self.shared and self.rank_ih != self.rank_hh:
+            raise UsageError("a shared factor has one rank", where="shared", value=(self.rank_ih, self.rank_hh))
 
     def _shapes(self, place: int) -> Iterator[tuple[str, tuple[int, ...]]]:
         wide, suffix = self.gates * self.hidden_size, self.suffix(place)
         first = place < self.directions
         inputs = self.input_size if first else self.hidden_size * self.directions
-        if self.shared:
+        if self._shares(place):
             yield f"left{suffix}", (wide, self.rank_ih[place])
         for kind, size, rank in (("ih", inputs, self.rank_ih[place]), ("hh", self.hidden_size, self.rank_hh[place])):
             if rank == 0:
@@ -104,6 +104,9 @@ class _LowRankRecurrent(nn.Module):
         if self.bias:
             yield f"bias_ih{suffix}", (wide,)
             yield f"bias_hh{suffix}", (wide,)
+
+    def _shares(self, place: int) -> bool:
+        return self.shared and self.rank_ih[place] > 0
 
     def _product(self, kind: str, place: int, values: Tensor) -> Tensor:
         """The matrix "ih" or "hh" times values (..., size), with its bias: (..., gates * hidden)."""
@@ -205,9 +208,10 @@ class _LowRankRecurrent(nn.Module):
 class LowRankLSTM(_LowRankRecurrent):
     """torch.nn.LSTM with matrices of ranks `rank_ih` and `rank_hh`, a number for each layer and direction; 0: whole.
 
-    `shared`: both matrices of a place share their left factor, W_ih x + W_hh h = left (right_ih x + right_hh h), which
-    takes k (5 hidden + inputs) weights in place of 4 hidden (hidden + inputs). Further settings are those of nn.LSTM:
-    bias, batch_first, dropout, bidirectional, device, dtype.
+    `shared`: both matrices of a place that has a rank share their left factor,
+    W_ih x + W_hh h = left (right_ih x + right_hh h), which takes k (5 hidden + inputs) weights in place of
+    4 hidden (hidden + inputs). Further settings are those of nn.LSTM: bias, batch_first, dropout, bidirectional,
+    device, dtype.
 
     Raises: UsageError for ranks that do not fit the layers and inputs of another width.
     """
@@ -224,13 +228,13 @@ class LowRankLSTM(_LowRankRecurrent):
         return outputs, (last[0], last[1])
 
     def _of_inputs(self, place: int, steps: Tensor) -> Tensor:
-        if not self.shared:
+        if not self._shares(place):
             return super()._of_inputs(place, steps)
         return F.linear(steps, self.get_parameter(f"right_ih{self.suffix(place)}"))
 
     def _step(self, place: int, inputs: Tensor, state: list[Tensor]) -> list[Tensor]:
         hidden, cell = state
-        if self.shared:
+        if self._shares(place):
             suffix = self.suffix(place)
             thin = inputs + F.linear(hidden, self.get_parameter(f"right_hh{suffix}"))
             gates = F.linear(thin, self.get_parameter(f"left{suffix}"), self._biases(suffix))

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featherweight.errors import UsageError
+from featherweight.graph._recurrent import LowRankGRU, LowRankLSTM
+
+__all__ = ["ChannelPad", "ChannelSelect", "Constant", "LowRankGRU", "LowRankLSTM"]
 
 
 class ChannelSelect(nn.Module):
