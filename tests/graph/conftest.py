@@ -355,3 +355,9 @@ def zoo(request):
 def network():
     """network(name) -> the captured network of that name. Shared by all tests: do not change it."""
     return captured
+
+
+@pytest.fixture(params=ZOO)
+def built(request):
+    """Each network of the zoo with its example, not captured. Shared by all tests: do not change it."""
+    return build(request.param)

@@ -60,9 +60,11 @@ class Signature:
 class Node:
     """One application of an operator.
 
-    `op` is a name of graph/ops.py. `args` are in the order of the operator's parameters, also those that ATen takes
-    by name only; trailing arguments that equal their default are left out. `scope` is the path of the module that
-    the node came from ("layer1.0.conv1"), where known.
+    `op` is a name of graph/ops.py; in recorded graphs also "namespace::name.overload" for any other operator, and
+    "opaque::Class" for code that calls none: such graphs can be looked at, and neither run nor kept. `args` are in
+    the order of the operator's parameters, also those that ATen takes by name only; trailing arguments that equal
+    their default are left out. `scope` is the path of the module that the node came from ("layer1.0.conv1"), where
+    known.
     """
 
     op: str
@@ -72,7 +74,8 @@ class Node:
 
     def arguments(self) -> dict[str, Any]:
         """All arguments by the names of the ATen schema ("input", "weight", "stride", ...), defaults filled in."""
-        return ops.lookup(self.op).arguments(self.args)
+        op = ops.foreign(self.op) if "::" in self.op else ops.lookup(self.op)
+        return op.arguments(self.args)
 
     def refs(self) -> Iterator[Ref]:
         """The values that the node reads, in order, repeated ones repeated."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import torch
 
-from featherweight.errors import FormatError
+from featherweight.errors import FormatError, UsageError
 from featherweight.graph._guards import Guard, guard_of
 
 _LISTED: Final = """
@@ -90,6 +90,10 @@ DTYPES: Final = {
     )
 }
 """The element types that a graph may name."""
+
+
+OPAQUE: Final = "opaque"
+"""The namespace of nodes that stand for code which calls no operator."""
 
 
 class _Required:
@@ -196,6 +200,30 @@ def lookup(name: str) -> Op:
     packet, overload = _aten_names()[name]
     function = getattr(getattr(torch.ops.aten, packet), overload)
     return _from_schema(name, function)
+
+
+@cache
+def foreign(name: str) -> Op:
+    """An operator outside of the list, by its full name ("namespace::name.overload"), as torch knows it now.
+
+    Recorded graphs may hold such nodes, to be looked at; files never do. "opaque::Class" stands for code that no
+    operator describes: it takes one tuple of values, `inputs`.
+
+    Raises: KeyError when torch knows no such operator.
+    """
+    namespace, _, rest = name.partition("::")
+    if namespace == OPAQUE:
+        return Op(name, (Parameter("inputs", "tensor", listed=True),), ("tensor",), (), (), False, _not_runnable)
+    packet, _, overload = rest.partition(".")
+    try:
+        function = getattr(getattr(getattr(torch.ops, namespace), packet), overload or "default")
+    except AttributeError as error:
+        raise KeyError(name) from error
+    return _from_schema(name, function)
+
+
+def _not_runnable(*arguments: Any) -> Any:
+    raise UsageError("a node that stands for unknown code cannot be run", value=len(arguments))
 
 
 @cache

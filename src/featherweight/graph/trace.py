@@ -37,7 +37,7 @@ def trace(model: nn.Module, example: Any) -> Graph:
     Raises: TraceError, which says what to do instead, when the model cannot be captured.
     """
     inputs = tuple(example) if isinstance(example, tuple | list) else (example,)
-    with _evaluating(model), _quiet(), torch.no_grad():
+    with evaluating(model), _quiet(), torch.no_grad():
         graph = _captured(model, inputs)
         _compare(model, graph, inputs)
     return graph
@@ -125,10 +125,10 @@ def _lowered(program: ExportedProgram, model: nn.Module, inputs: tuple[Any, ...]
             if isinstance(size, torch.SymInt):
                 sizes[size.node.expr] = int(real)
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    return lower(program, Names(names, _canonical_names(model), frozenset(parameters), sizes))
+    return lower(program, Names(names, canonical_names(model), frozenset(parameters), sizes))
 
 
-def _canonical_names(model: nn.Module) -> dict[str, str]:
+def canonical_names(model: nn.Module) -> dict[str, str]:
     """For each name of a tensor the first in the alphabet that means the same tensor."""
     groups: dict[int, list[str]] = {}
     for name, tensor in [
@@ -180,7 +180,8 @@ def _close(found: Tensor, expected: Tensor) -> bool:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode, attention as separate operators; afterwards all is as it was."""
     modes = [(module, module.training) for module in model.modules()]
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one fused operator that nothing else understands
