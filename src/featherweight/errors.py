@@ -66,6 +66,10 @@ class TraceError(FeatherweightError):
     """A model whose graph cannot be captured."""
 
 
+class SurgeryError(FeatherweightError):
+    """Channels or layers that cannot be taken out of this network as asked."""
+
+
 class TechniqueError(FeatherweightError):
     """A technique that cannot be applied to this model as asked."""
 

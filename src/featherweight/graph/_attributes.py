@@ -1,0 +1,177 @@
+"""Which attributes of modules have to change so that their code computes the sizes of a cut network.
+
+A recorded graph says of its integers which attributes they were computed from. Each integer that counts channels is an
+equation: the expression, over attributes and sizes of tensors, must give what is left of the channels.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+from torch import nn
+
+from featherweight.errors import FeatherweightError, SurgeryError
+from featherweight.graph._flow_base import Count
+from featherweight.graph.cells import Ids
+from featherweight.graph.cut import left
+from featherweight.graph.origins import Attribute, Constant, Expr, Operation, Place, Size, evaluate
+from featherweight.graph.structure import Mask, Structure
+
+Value: TypeAlias = int | tuple[int, ...]
+_Look: TypeAlias = Callable[[Attribute | Size], int]
+
+
+class UnsolvableError(SurgeryError):
+    """Numbers of channels that the code of a module cannot follow; `parts` are the channels that each of them counts."""
+
+    parts: tuple[Ids, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Equation:
+    count: Count
+    expr: Expr
+    wanted: int
+    attributes: tuple[Attribute, ...]
+
+
+def settings_for(structure: Structure, gone: Mask, model: nn.Module) -> tuple[tuple[str, str, Value], ...]:
+    """The attributes to set, as (module path, name, value), when these cells go.
+
+    Raises: UnsolvableError when no values of the attributes give the sizes that are left.
+    """
+    origins = structure.flow.origins or {}
+    found: dict[Attribute, int] = {}
+    equations = _equations(structure, gone, origins)
+
+    def look(item: Attribute | Size) -> int:
+        if isinstance(item, Attribute):
+            return found.get(item, _present(model, item))
+        return _size(structure, item, gone)
+
+    for equation in equations:
+        if isinstance(equation.expr, Attribute) and equation.wanted != look(equation.expr):
+            if equation.expr in found:
+                raise _unsolvable(structure, equation, equations)
+            found[equation.expr] = equation.wanted
+    for equation in equations:
+        if _value(equation.expr, look) != equation.wanted:
+            _solve(structure, equation, equations, found, look)
+    for equation in equations:
+        if _value(equation.expr, look) != equation.wanted:
+            raise _unsolvable(structure, equation, equations)
+    return _settings(found, model)
+
+
+def _equations(structure: Structure, gone: Mask, origins: Mapping[Place, Expr]) -> list[_Equation]:
+    result = []
+    for count in structure.flow.counts:
+        expr = origins.get(Place(count.value, count.parameter, count.position))
+        if expr is not None:
+            result.append(_Equation(count, expr, left(structure, count, gone), tuple(_attributes(expr))))
+    return result
+
+
+def _solve(
+    structure: Structure, equation: _Equation, others: list[_Equation], found: dict[Attribute, int], look: _Look
+) -> None:
+    """Finds one attribute's value that satisfies all equations in which it occurs, from small to large."""
+    for attribute in equation.attributes:
+        if attribute in found:
+            continue
+        mine = [item for item in others if attribute in item.attributes]
+        for value in range(look(attribute) + 1):
+            found[attribute] = value
+            if all(_value(item.expr, look) == item.wanted for item in mine):
+                return
+        del found[attribute]
+    raise _unsolvable(structure, equation, others)
+
+
+def _value(expr: Expr, look: _Look) -> int | None:
+    try:
+        return evaluate(expr, look)
+    except FeatherweightError:
+        return None
+
+
+def _attributes(expr: Expr) -> list[Attribute]:
+    return [item for item in _leaves(expr) if isinstance(item, Attribute)]
+
+
+def _leaves(expr: Expr) -> list[Expr]:
+    if not isinstance(expr, Operation):
+        return [expr]
+    parts = [expr.left] if expr.right is None else [expr.left, expr.right]
+    return [item for part in parts for item in _leaves(part)]
+
+
+def _size(structure: Structure, item: Size, gone: Mask) -> int:
+    dims = structure.flow.dims[item.value]
+    if not isinstance(dims, tuple):
+        return 0
+    return int((~gone[structure.flow.cells.find(dims[item.dim])]).sum())
+
+
+def _present(model: nn.Module, attribute: Attribute) -> int:
+    value = _held(model, attribute)
+    return value[attribute.position or 0] if isinstance(value, tuple) else value
+
+
+def _held(model: nn.Module, attribute: Attribute) -> Value:
+    owner: object = model.get_submodule(attribute.path)
+    for part in attribute.name.split("."):
+        owner = getattr(owner, part)
+    return owner if isinstance(owner, int) else tuple(cast(Iterable[int], owner))
+
+
+def _settings(found: Mapping[Attribute, int], model: nn.Module) -> tuple[tuple[str, str, Value], ...]:
+    result: dict[tuple[str, str], Value] = {}
+    for attribute, value in found.items():
+        key = (attribute.path, attribute.name)
+        if attribute.position is None:
+            result[key] = value
+            continue
+        items = result.get(key, _held(model, attribute))
+        if isinstance(items, tuple):
+            result[key] = (*items[: attribute.position], value, *items[attribute.position + 1 :])
+    return tuple((path, name, value) for (path, name), value in sorted(result.items()))
+
+
+def _unsolvable(structure: Structure, equation: _Equation, others: list[_Equation]) -> UnsolvableError:
+    graph, count = structure.flow.graph, equation.count
+    node = graph.nodes[count.value - graph.first_node]
+    error = UnsolvableError(
+        f"the code of the module computes the {count.parameter} of {node.op} as {_words(equation.expr)}, "
+        "which cannot follow these channels",
+        where=node.scope or "the network",
+        value=equation.wanted,
+        fix="Take as many channels of all the layers that it counts, or leave them whole: keep=[...].",
+    )
+    shared = set(equation.attributes)
+    tied = [equation, *(item for item in others if shared & set(item.attributes))]
+    error.parts = tuple(part for item in tied for part in _counted(structure, item))
+    return error
+
+
+def _counted(structure: Structure, equation: _Equation) -> list[Ids]:
+    """The channels that an equation is about: those of the integer, and those of the sizes in its expression."""
+    found = [equation.count.ids]
+    for item in _leaves(equation.expr):
+        dims = structure.flow.dims[item.value] if isinstance(item, Size) else None
+        if isinstance(item, Size) and isinstance(dims, tuple):
+            found.append(dims[item.dim])
+    return found
+
+
+def _words(expr: Expr) -> str:
+    if isinstance(expr, Attribute):
+        return f"{expr.name}" if expr.position is None else f"{expr.name}[{expr.position}]"
+    if isinstance(expr, Size):
+        return f"size({expr.dim})"
+    if isinstance(expr, Constant):
+        return str(expr.value)
+    signs = {"add": "+", "sub": "-", "mul": "*", "floordiv": "//", "mod": "%", "neg": "-"}
+    if expr.right is None:
+        return f"-{_words(expr.left)}"
+    return f"({_words(expr.left)} {signs[expr.kind]} {_words(expr.right)})"

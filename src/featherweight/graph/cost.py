@@ -1,0 +1,110 @@
+"""What is left of a network's cost when channels go, computed from its graph alone: parameters and multiply-adds."""
+
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherweight.graph._flow_base import Dims
+from featherweight.graph.cells import Ids
+from featherweight.graph.ir import Node, Ref
+from featherweight.graph.structure import Mask, Structure
+
+_CONVS = ("conv1d", "conv2d", "conv3d", "conv1d.padding", "conv2d.padding", "conv3d.padding")
+_TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+_MATMULS = ("matmul", "mm", "bmm", "mv", "dot")
+_GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
+
+
+class Cost:
+    """The costs of a network as polynomials in the sizes of its dimensions.
+
+    Parameters are the elements of all trained tensors that the graph uses, each counted once. Multiply-adds are those
+    of convolutions, linear layers, products of matrices, attention and recurrent layers for the recorded example
+    (its batch included), as `profiling` counts them.
+    """
+
+    def __init__(self, structure: Structure) -> None:
+        self._structure = structure
+        self._numbers: dict[bytes, int] = {}
+        self._arrays: list[Ids] = []
+        graph = structure.flow.graph
+        trained = [name for name in structure.tensors if name not in graph.buffers and name not in graph.constants]
+        self._parameters = [self._term(1, structure.tensors[name]) for name in trained]
+        sizes = {
+            name: meta.dtype.itemsize for name, meta in zip(graph.tensors, graph.tensor_metas, strict=True) if meta
+        }
+        kept = [name for name in structure.tensors if name not in graph.constants]
+        self._bytes = [self._term(sizes.get(name, 4), structure.tensors[name]) for name in kept]
+        self._macs = [
+            self._term(factor, dims)
+            for number, node in enumerate(graph.nodes, graph.first_node)
+            for factor, dims in self._products(number, node)
+        ]
+
+    def parameters(self, gone: Mask | None = None) -> int:
+        """How many trained values are left."""
+        return self._sum(self._parameters, gone)
+
+    def bytes(self, gone: Mask | None = None) -> int:
+        """How many bytes all tensors of the state dict that the graph uses would take, dense and in their own types."""
+        return self._sum(self._bytes, gone)
+
+    def macs(self, gone: Mask | None = None) -> int:
+        """How many multiply-adds are left, for the whole recorded batch."""
+        return self._sum(self._macs, gone)
+
+    def _sum(self, terms: list[tuple[int, tuple[int, ...]]], gone: Mask | None) -> int:
+        sizes = self._sizes(gone)
+        return sum(factor * prod(int(sizes[number]) for number in dims) for factor, dims in terms)
+
+    def _sizes(self, gone: Mask | None) -> NDArray[np.int64]:
+        if gone is None:
+            return np.array([len(ids) for ids in self._arrays], dtype=np.int64)
+        return np.array([len(ids) - np.count_nonzero(gone[ids]) for ids in self._arrays], dtype=np.int64)
+
+    def _term(self, factor: int, dims: Dims) -> tuple[int, tuple[int, ...]]:
+        """A product of sizes; those that never change go into the factor."""
+        numbers = []
+        for ids in dims:
+            roots = self._structure.flow.cells.find(ids)
+            if not roots.any():
+                factor *= len(ids)
+                continue
+            number = self._numbers.setdefault(roots.tobytes(), len(self._arrays))
+            if number == len(self._arrays):
+                self._arrays.append(roots)
+            numbers.append(number)
+        return factor, tuple(numbers)
+
+    def _dims(self, value: object) -> Dims:
+        dims = self._structure.flow.dims[value.index] if isinstance(value, Ref) else ()
+        return dims if isinstance(dims, tuple) else ()
+
+    def _products(self, number: int, node: Node) -> list[tuple[int, Dims]]:
+        """The products of sizes whose sum is the number of multiply-adds of a node."""
+        result = self._structure.flow.dims[number]
+        out = result if isinstance(result, tuple) else ()
+        if node.op in _CONVS:
+            return [(1, (*out, *self._dims(node.arguments()["weight"])[1:]))]
+        if node.op in _TRANSPOSED:
+            given = node.arguments()
+            return [(1, (*self._dims(given["input"]), *self._dims(given["weight"])[1:]))]
+        if node.op == "linear":
+            return [(1, (*out, self._dims(node.arguments()["weight"])[-1]))]
+        if node.op in _MATMULS:
+            return [(1, (*out, self._dims(node.args[0])[-1]))]
+        if node.op in ("addmm", "baddbmm", "addmv"):
+            return [(1, (*out, self._dims(node.args[1])[-1]))]
+        if node.op == "scaled_dot_product_attention":
+            query, key = (self._dims(item) for item in node.args[:2])
+            scores = (*out[:-2], query[-2], key[-2])
+            return [(1, (*scores, query[-1])), (1, (*scores, out[-1]))]
+        return self._recurrent(node) if node.op in _GATES else []
+
+    def _recurrent(self, node: Node) -> list[tuple[int, Dims]]:
+        """Every weight matrix once for each step of each sequence."""
+        given = node.arguments()
+        steps = self._dims(given["input"])[:-1]
+        matrices = [self._dims(item) for item in given["params"]]
+        return [(1, (*steps, *dims)) for dims in matrices if len(dims) == 2]

@@ -1,0 +1,140 @@
+"""How each single channel passes through a network: from a graph to cells of channels that go together.
+
+`Flow.of(graph)` walks the nodes once. Every dimension of every value gets an array of cells (graph/cells.py); the rules
+of the operators (graph/_flow_*.py) say what becomes of them. An operator without a rule is a barrier: all that touches
+it stays whole, and `barriers` names it. Inputs and outputs of the network stay whole too.
+
+The result also knows the integers in the graph that count channels (`counts`: the groups of a convolution, the sizes
+of a reshape), because these have to follow when channels go. Integers that come from the code of the network and not
+from an attribute cannot follow, so the channels they count are pinned.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from featherweight.graph import _flow_elementwise, _flow_layers, _flow_recurrent, _flow_shapes
+from featherweight.graph._flow_base import RULES, Count, Dims, Result, Site, State, pinned, rule
+from featherweight.graph.cells import Cells, Ids
+from featherweight.graph.ir import Graph, Meta, leaves
+from featherweight.graph.origins import Expr, Place
+
+__all__ = ["Count", "Dims", "Flow", "Site", "rule"]
+
+_RULE_FILES = (_flow_elementwise, _flow_layers, _flow_recurrent, _flow_shapes)  # importing them fills RULES
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The cells of a network.
+
+    `dims` gives for each value its cells, `counts` the integers that follow them. `roles` says what a dimension of a
+    named tensor means: "out", "in", "each" (one value a channel), "scale". `barriers` are (operator, module path).
+    """
+
+    graph: Graph
+    cells: Cells
+    dims: Mapping[int, Result]
+    counts: tuple[Count, ...]
+    origins: Mapping[Place, Expr] | None
+    roles: Mapping[tuple[str, int], str]
+    barriers: tuple[tuple[str, str], ...] = ()
+    fixed: tuple[tuple[str, str], ...] = field(default=())  # module path, what its code says
+
+    @staticmethod
+    def of(graph: Graph, origins: Mapping[Place, Expr] | None = None, keep: Sequence[str] = ()) -> "Flow":
+        """The flow of channels through a graph.
+
+        `origins` says which integers of the graph may change because they come from attributes of modules; None: all
+        may, because nobody's code made them (a graph from a file). `keep` are patterns of module paths whose outputs
+        stay whole.
+        """
+        state = State(graph, Cells(), _known(graph))
+        _name_tensors(state)
+        for number, node in enumerate(graph.nodes, graph.first_node):
+            site = Site(state, number, node)
+            follow = RULES.get(node.op)
+            state.dims[number] = site.barrier() if follow is None else _checked(site, follow(site))
+        for ref in leaves(graph.outputs):
+            for ids in _flat(state.dims[ref.index]):
+                state.cells.pin(ids, "an output of the network")
+        _pin_kept(state, keep)
+        fixed = () if origins is None else _pin_code(state, origins)
+        state.cells.settle()
+        return Flow(
+            graph, state.cells, state.dims, tuple(state.counts), origins, state.roles, tuple(state.barriers), fixed
+        )
+
+    def tensor_dims(self) -> dict[str, Dims]:
+        """The cells of each tensor of the network, by its name in the state dict."""
+        first = len(self.graph.inputs)
+        found = {name: self.dims[number] for number, name in enumerate(self.graph.tensors, first)}
+        return {name: dims for name, dims in found.items() if isinstance(dims, tuple)}
+
+    def reason(self, ids: Ids) -> str | None:
+        """Why something of these stays, in words; None when nothing is known."""
+        for pins, reason in self.cells.reasons:
+            if np.isin(ids, pins).any():
+                return reason
+        return None
+
+
+def _known(graph: Graph) -> dict[int, Result]:
+    return {
+        number: pinned(meta.shape) if isinstance(meta, Meta) else ()
+        for number, meta in enumerate(graph.sizes[: len(graph.inputs)])
+    }
+
+
+def _name_tensors(state: State) -> None:
+    graph = state.graph
+    for number, (name, meta) in enumerate(zip(graph.tensors, graph.tensor_metas, strict=True), len(graph.inputs)):
+        shape = meta.shape if meta is not None else ()
+        if name in graph.constants:  # values in the code, which no surgery can reach
+            state.dims[number] = pinned(shape)
+        else:
+            state.dims[number] = tuple(pinned((1,))[0] if size == 1 else state.cells.fresh(size) for size in shape)
+
+
+def _pin_kept(state: State, keep: Sequence[str]) -> None:
+    for number, name in enumerate(state.graph.tensors, len(state.graph.inputs)):
+        path = name.rpartition(".")[0]
+        if any(fnmatchcase(path, pattern) or path.startswith(f"{pattern}.") for pattern in keep):
+            for dim, ids in enumerate(_flat(state.dims[number])):
+                if state.roles.get((name, dim)) != "in":
+                    state.cells.pin(ids, "it was asked to stay")
+
+
+def _checked(site: Site, result: Result) -> Result:
+    """The result of a rule, or a barrier where the rule did not expect what it got."""
+    expected = site.node.meta if isinstance(site.node.meta, tuple) else (site.node.meta,)
+    found = result if isinstance(result, list) else [result]
+    if isinstance(site.node.meta, tuple) != isinstance(result, list) or len(expected) != len(found):
+        return site.barrier()
+    for meta, dims in zip(expected, found, strict=True):
+        if isinstance(meta, Meta) and (dims is None or site.shape(dims) != meta.shape):
+            return site.barrier()
+    return result
+
+
+def _flat(result: Result) -> list[Ids]:
+    if result is None:
+        return []
+    return [ids for dims in (result if isinstance(result, list) else [result]) for ids in dims]
+
+
+def _pin_code(state: State, origins: Mapping[Place, Expr]) -> tuple[tuple[str, str], ...]:
+    """Pins what is counted by integers that the network's code says; gives where and what."""
+    found: dict[tuple[str, str], None] = {}
+    for count in state.counts:
+        if Place(count.value, count.parameter, count.position) in origins or not state.cells.find(count.ids).any():
+            continue
+        node = state.graph.nodes[count.value - state.graph.first_node]
+        number = node.arguments()[count.parameter]
+        number = number if count.position is None else number[count.position]
+        what = f"{node.op} with {count.parameter} {number} in the code"
+        state.cells.pin(count.ids, f"{what} of {node.scope or 'the network'}")
+        found[node.scope, what] = None
+    return tuple(found)

@@ -1,0 +1,163 @@
+"""Takes channels out of a network everywhere at once, and puts other modules in the place of some.
+
+The network stays an instance of the user's class: its tensors lose indices, and the attributes from which its code
+computes sizes (`num_heads`, `groups`) follow. What was done is a log that `replay` repeats on a fresh instance.
+"""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featherweight.errors import SurgeryError
+from featherweight.graph._attributes import UnsolvableError, settings_for
+from featherweight.graph.cells import Ids
+from featherweight.graph.cost import Cost
+from featherweight.graph.cut import cut_graph, cut_tensor
+from featherweight.graph.described import describe
+from featherweight.graph.flow import Flow
+from featherweight.graph.groups import Group, groups_of
+from featherweight.graph.log import Cut, Log, Removal, Replacement, keep_log, log_of, replay
+from featherweight.graph.masked import Masked
+from featherweight.graph.module import GraphModule, tensors_of, to_module
+from featherweight.graph.program import tensors_in
+from featherweight.graph.record import record
+from featherweight.graph.structure import Mask, Structure
+
+__all__ = ["Anatomy", "Group", "UnsolvableError", "anatomy", "remove", "replace"]
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What can go from a network: its groups of coupled channels, and what is left when some of them go.
+
+    `example` are the inputs it was looked at with. `notes` say what stays whole and why.
+    """
+
+    structure: Structure
+    groups: tuple[Group, ...]
+    example: tuple[Any, ...]
+
+    @cached_property
+    def cost(self) -> Cost:
+        """Parameters and multiply-adds of what is left."""
+        return Cost(self.structure)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What stays whole, and why: operators without a rule, and sizes that the code says."""
+        flow = self.structure.flow
+        unknown = [f"{place or 'the network'}: the operator {op} is not understood" for op, place in flow.barriers]
+        return (*dict.fromkeys(unknown), *(f"{place or 'the network'}: {what}" for place, what in flow.fixed))
+
+    def gone(self, atoms: Ids | Sequence[int]) -> Mask:
+        """The cells that are gone when these atoms (of `groups`) are. Raises: SurgeryError when they do not fit."""
+        return self.structure.gone(atoms)
+
+    def group(self, name: str) -> Group:
+        """The group that the layer of this path makes.
+
+        Raises: SurgeryError, which lists the layers that make one.
+        """
+        for group in self.groups:
+            if group.name == name:
+                return group
+        known = sorted({group.name for group in self.groups})
+        raise SurgeryError("no channels of this layer can go", where=name, value=known[:12], fix="Name one of these.")
+
+
+def anatomy(model: nn.Module, example: Any, keep: Iterable[str] = ()) -> Anatomy:
+    """The coupled channels of a network, found by running it once on an example.
+
+    `keep` are patterns of module paths ("classifier", "layer4.*") whose outputs stay whole.
+
+    Raises: TraceError when the network's way depends on the values of tensors.
+    """
+    inputs = tuple(example) if isinstance(example, tuple | list) else (example,)
+    recording = record(model, inputs)
+    origins = None if isinstance(model, GraphModule) else recording.origins
+    structure = Structure(Flow.of(recording.graph, origins, tuple(keep)))
+    return Anatomy(structure, groups_of(structure), inputs)
+
+
+def remove(model: nn.Module, known: Anatomy, atoms: Ids | Sequence[int], *, verify: bool = True) -> nn.Module:
+    """A copy of the network without these channels (atoms of `known.groups`), its log extended (`log.log_of`).
+
+    With `verify` the new network is run on the example and compared with the graph that was cut.
+
+    Raises: SurgeryError when nothing would be left of a layer, when atoms do not fit each other, when the code of a
+    module cannot follow (UnsolvableError), or when the result differs from what it should compute.
+    """
+    gone = known.gone(atoms)
+    kept = known.structure.kept(gone)
+    if isinstance(model, GraphModule):
+        tensors = {name: cut_tensor(item, kept.get(name, {})) for name, item in tensors_of(model.graph, model).items()}
+        return to_module(cut_graph(known.structure, gone), tensors)
+    settings = settings_for(known.structure, gone, model)
+    sizes = known.structure.tensors
+    cuts = {
+        name: tuple(Cut.of(dim, len(sizes[name][dim]), indices) for dim, indices in sorted(dims.items()))  # type: ignore[arg-type]
+        for name, dims in kept.items()
+    }
+    changed = replay(model, Log((Removal(cuts, settings),)))
+    if verify:
+        _verify(changed, known, gone, model)
+    return changed
+
+
+def replace(model: nn.Module, modules: Mapping[str, nn.Module]) -> nn.Module:
+    """Puts modules in the place of others, in `model` itself, and notes it in the log; gives the model.
+
+    Raises: UsageError for a module that cannot be described as data (graph/described.py), SurgeryError for a path
+    that the model does not have.
+    """
+    paths = dict(model.named_modules())
+    for path, module in modules.items():
+        if path not in paths or not path:
+            raise SurgeryError("the network has no module of this path", where=path, value=sorted(paths)[:12])
+        describe(module)
+    done = Log((Replacement(tuple((path, describe(module)) for path, module in modules.items())),))
+    for path, module in modules.items():
+        parent, _, child = path.rpartition(".")
+        setattr(model.get_submodule(parent), child, module.train(paths[path].training))
+    keep_log(model, log_of(model) + done)
+    return model
+
+
+def _verify(changed: nn.Module, known: Anatomy, gone: Mask, model: nn.Module) -> None:
+    """Compares the cut network with the whole one in which the channels are masked."""
+    mode = {module: module.training for module in changed.modules()}
+    changed.eval()
+    try:
+        with torch.no_grad():
+            found = list(tensors_in(torch.utils._pytree.tree_leaves(changed(*copy.deepcopy(known.example)))))
+    except Exception as error:
+        raise SurgeryError(
+            "the network does not run without these channels",
+            where=type(model).__name__,
+            value=str(error).splitlines()[:1],
+            fix="Keep the layers whose sizes its code says by number: keep=[...].",
+        ) from error
+    finally:
+        for module, training in mode.items():
+            module.training = training
+    tensors = tensors_of(known.structure.flow.graph, model)
+    expected = list(tensors_in(Masked(known.structure, tensors).run(list(tensors_in(known.example)), gone)))
+    if not all(_close(a, b) for a, b in zip(found, expected, strict=True)):
+        raise SurgeryError(
+            "the network without these channels computes something else than it should",
+            where=type(model).__name__,
+            value=[float((a.float() - b.float()).abs().max()) for a, b in zip(found, expected, strict=True)],
+            fix="Report the network; keep=[...] leaves layers whole.",
+        )
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    if found.shape != expected.shape:
+        return False
+    scale = max(float(expected.detach().float().abs().max()), 1e-6) if expected.numel() else 1.0
+    return bool(torch.allclose(found.float(), expected.float(), rtol=1e-4, atol=1e-4 * scale, equal_nan=True))

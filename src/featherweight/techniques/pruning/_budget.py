@@ -1,0 +1,287 @@
+"""Which channels go so that a budget is met: from a score for every channel to the atoms to remove.
+
+Channels are sorted into one queue. With scope "local" a channel's place is its rank within its group, so every group
+gives the same share; with "global" it is its score over the mean score of its group, so groups compete. The shortest
+beginning of the queue that meets the budget goes.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from featherweight.errors import SurgeryError, TechniqueError
+from featherweight.graph._attributes import settings_for
+from featherweight.graph.cells import Ids
+from featherweight.graph.surgery import Anatomy, Group, UnsolvableError
+
+Unit: TypeAlias = Literal["channels", "parameters", "macs", "bytes", "latency"]
+Measure: TypeAlias = Callable[[Ids], float]
+"""The cost of the network without these atoms."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What is asked for: `ratio` is the share of `unit` to remove, 0 <= ratio < 1.
+
+    `multiple`: the channels that are left in a group are a multiple of it, where the group has as many. `floor` is the
+    share of each group's channels that stays whatever the scores say (at least one channel always does).
+    """
+
+    ratio: float
+    unit: Unit = "channels"
+    scope: Literal["global", "local"] = "local"
+    multiple: int = 1
+    floor: float = 0.05
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The atoms to remove, and how much of the unit they are: `asked` and `reached`, shares from 0 to 1.
+
+    `left_whole` are the groups that code forbids to change, with the reason.
+    """
+
+    atoms: Ids
+    asked: float
+    reached: float
+    left_whole: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Channels that go in one step; smaller keys go first."""
+
+    key: float
+    atoms: Ids
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Channels of one group that are ranked together: those at `places` of the group with this number."""
+
+    group: int
+    places: Ids
+
+
+@dataclass
+class _Rules:
+    """What code demands: units tied to one share, and groups that have to stay, with the reason."""
+
+    units: list[_Unit]
+    ties: list[set[int]] = field(default_factory=list)  # of positions in `units`
+    frozen: dict[int, str] = field(default_factory=dict)  # by position in `units`
+
+
+def candidates(known: Anatomy, factors: Literal["auto", "rows", "columns"] = "auto") -> list[Group]:
+    """The groups to prune: all single channels, and of products (heads x width) the one factor that is asked for.
+
+    "auto" takes the factor with more channels, which is the finer one.
+    """
+    by_component: dict[tuple[int, ...], list[Group]] = {}
+    for group in known.groups:
+        if len(group) > 1:
+            key = tuple(known.structure.near(group.products)) if group.products else (-1,)
+            by_component.setdefault(key, []).append(group)
+    chosen: list[Group] = []
+    for key, groups in by_component.items():
+        chosen += groups if key == (-1,) else _one_factor(groups, factors)
+    order = {id(group): place for place, group in enumerate(known.groups)}
+    return sorted(chosen, key=lambda group: order[id(group)])
+
+
+def _one_factor(groups: list[Group], factors: str) -> list[Group]:
+    sides = {kind: [group for group in groups if group.kind == kind] for kind in ("row", "column")}
+    if factors == "auto":
+        largest = {kind: max((len(group) for group in side), default=0) for kind, side in sides.items()}
+        factors = "rows" if largest["row"] >= largest["column"] else "columns"
+    first, second = ("row", "column") if factors == "rows" else ("column", "row")
+    return sides[first] or sides[second]
+
+
+def choose(
+    model: nn.Module,
+    known: Anatomy,
+    scores: Sequence[tuple[Group, Tensor]],
+    budget: Budget,
+    latency: Measure | None = None,
+) -> Chosen:
+    """The channels to remove: `scores` holds for each group one number a channel, shape (channels,), low goes first.
+
+    Raises: TechniqueError when there is nothing to choose from, or scores are not finite.
+    """
+    if not scores:
+        raise TechniqueError(
+            "the network has no channels that can go",
+            where=type(model).__name__,
+            value=list(known.notes)[:8],
+            fix="Name fewer layers in `keep`, or see the notes for what holds them.",
+        )
+    for group, values in scores:
+        if not bool(torch.isfinite(values).all()) or values.shape != (len(group),):
+            raise TechniqueError("scores must be finite numbers, one a channel", where=group.name, value=values[:4])
+    measure = _measure(known, budget.unit, scores, latency)
+    rules = _Rules([_Unit(number, np.arange(len(group))) for number, (group, _) in enumerate(scores)])
+    while True:
+        chosen = _fill(_queue(scores, budget, rules), budget, measure)
+        try:
+            settings_for(known.structure, known.gone(chosen), model)
+            break
+        except UnsolvableError as error:
+            _learn(known, scores, rules, error)
+    whole = measure(np.zeros(0, dtype=np.int64))
+    reached = 1 - measure(chosen) / whole if whole else 0.0
+    left = {scores[rules.units[place].group][0].name: why for place, why in rules.frozen.items() if why}
+    return Chosen(chosen, budget.ratio, reached, left)
+
+
+def _learn(known: Anatomy, scores: Sequence[tuple[Group, Tensor]], rules: _Rules, error: UnsolvableError) -> None:
+    """Ties what an expression in the code counts to one share; what is tied already, and does not help, stays whole."""
+    parts = [set(known.structure.flow.cells.find(ids).tolist()) - {0} for ids in error.parts]
+    counted = set().union(*parts)
+    held = [_cells(known, scores[unit.group][0], unit) for unit in rules.units]
+    involved = {place for place, cells in enumerate(held) if cells & counted and place not in rules.frozen}
+    if not involved:
+        raise error
+    divided = [_divide(scores[rules.units[place].group][0], rules.units[place], parts) for place in sorted(involved)]
+    if any(len(pieces) > 1 for pieces in divided) or not any(involved <= tie for tie in rules.ties):
+        joined = involved.union(*(tie for tie in rules.ties if tie & involved))
+        others = [_divide(scores[rules.units[place].group][0], rules.units[place], parts) for place in sorted(joined)]
+        rules.ties = [tie for tie in rules.ties if not tie & joined]
+        new = [piece for pieces in others for piece in pieces]
+        start = len(rules.units)
+        rules.units += new
+        rules.frozen.update(dict.fromkeys(joined, ""))  # their pieces stand for them
+        rules.ties.append(set(range(start, len(rules.units))))
+        return
+    rules.frozen.update(dict.fromkeys(involved, error.what))
+
+
+def _divide(group: Group, unit: _Unit, parts: Sequence[set[int]]) -> list[_Unit]:
+    """The unit in pieces that the code counts apart, as the zeros before and behind the channels of a shortcut."""
+    if group.products:
+        return [unit]
+    kinds: dict[tuple[bool, ...], list[int]] = {}
+    for place in unit.places.tolist():
+        kinds.setdefault(tuple(int(group.atoms[place]) in part for part in parts), []).append(place)
+    return [_Unit(unit.group, np.array(places, dtype=np.int64)) for places in kinds.values()]
+
+
+def _cells(known: Anatomy, group: Group, unit: _Unit) -> set[int]:
+    atoms = group.atoms[unit.places]
+    if not group.products:
+        return set(atoms.tolist())
+    gone = np.zeros(known.structure.size, dtype=bool)
+    gone[atoms] = True
+    known.structure.follow(gone, known.structure.near(group.products))
+    return set(np.flatnonzero(gone).tolist())
+
+
+# the queue -------------------------------------------------------------------------------------------------------
+
+
+def _queue(scores: Sequence[tuple[Group, Tensor]], budget: Budget, rules: _Rules) -> list[_Block]:
+    tied = set().union(*rules.ties)
+    blocks: list[_Block] = []
+    for place, unit in enumerate(rules.units):
+        if place not in tied and place not in rules.frozen:
+            blocks += _blocks(*_part(scores, unit), budget)
+    for tie in rules.ties:
+        members = [_part(scores, rules.units[place]) for place in sorted(tie - rules.frozen.keys())]
+        blocks += _tied(members, budget) if members else []
+    return sorted(blocks, key=lambda block: block.key)
+
+
+def _part(scores: Sequence[tuple[Group, Tensor]], unit: _Unit) -> tuple[Ids, Tensor]:
+    group, values = scores[unit.group]
+    return group.atoms[unit.places], values.double()[torch.from_numpy(unit.places)]
+
+
+def _blocks(atoms: Ids, values: Tensor, budget: Budget) -> list[_Block]:
+    """The channels that may go, a step each; a step leaves a multiple."""
+    count, order = len(atoms), torch.argsort(values, stable=True).numpy()
+    least = max(1, math.ceil(budget.floor * count))
+    multiple = budget.multiple if count >= budget.multiple else 1
+    least = -(-least // multiple) * multiple
+    steps = [end for end in range(count % multiple, count - least + 1, multiple) if end > 0]
+    keys = _keys(values.numpy()[order], budget)
+    return [
+        _Block(float(keys[start:end].max()), atoms[order[start:end]])
+        for start, end in zip([0, *steps[:-1]], steps, strict=True)
+    ]
+
+
+def _keys(ordered: NDArray[np.float64], budget: Budget) -> NDArray[np.float64]:
+    """Where each channel stands, for the scores in ascending order."""
+    if budget.scope == "local":
+        return np.arange(1, len(ordered) + 1) / len(ordered)
+    mean = float(np.abs(ordered).mean())
+    return ordered / mean if mean > 0 else ordered
+
+
+def _tied(members: Sequence[tuple[Ids, Tensor]], budget: Budget) -> list[_Block]:
+    """Steps in which all lose the same share."""
+    parts = math.gcd(*(len(atoms) for atoms, _ in members))
+    keys, blocks = [], []
+    for atoms, values in members:
+        order = torch.argsort(values, stable=True).numpy()
+        keys.append(_keys(values.numpy()[order], budget).reshape(parts, -1).max(axis=1))
+        blocks.append(atoms[order].reshape(parts, -1))
+    least = max(1, math.ceil(budget.floor * parts))
+    return [
+        _Block(float(np.mean([key[step] for key in keys])), np.concatenate([block[step] for block in blocks]))
+        for step in range(parts - least)
+    ]
+
+
+# the budget ------------------------------------------------------------------------------------------------------
+
+
+def _fill(queue: list[_Block], budget: Budget, measure: Measure) -> Ids:
+    """The atoms of the beginning of the queue that comes nearest to the budget."""
+    if budget.unit == "channels" and budget.scope == "local":
+        return _joined(block.atoms for block in queue if block.key <= budget.ratio + 1e-9)
+    target = (1 - budget.ratio) * measure(np.zeros(0, dtype=np.int64))
+    low, high = 0, len(queue)  # at `low` blocks the cost is above the target, at `high` below, or all are gone
+    while low < high:
+        middle = (low + high) // 2
+        if measure(_joined(block.atoms for block in queue[:middle])) > target:
+            low = middle + 1
+        else:
+            high = middle
+    return _nearest(queue, low, target, measure)
+
+
+def _nearest(queue: list[_Block], count: int, target: float, measure: Measure) -> Ids:
+    """`count` blocks go just below the target: the last of them may be left, or another taken in its place."""
+    taken = _joined(block.atoms for block in queue[: max(count - 1, 0)])
+    tries = [taken, *(np.concatenate([taken, block.atoms]) for block in queue[max(count - 1, 0) : count + 7])]
+    return min(tries, key=lambda atoms: abs(measure(atoms) - target))
+
+
+def _joined(parts: Iterable[Ids]) -> Ids:
+    return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+
+
+def _measure(known: Anatomy, unit: Unit, scores: Sequence[tuple[Group, Tensor]], latency: Measure | None) -> Measure:
+    if unit == "channels":
+        total = sum(len(group) for group, _ in scores)
+        return lambda atoms: float(total - len(atoms))
+    if unit == "latency":
+        if latency is None:
+            raise TechniqueError("a latency budget needs something to measure", value=unit)
+        return latency
+    count = {"parameters": known.cost.parameters, "macs": known.cost.macs, "bytes": known.cost.bytes}[unit]
+
+    def cost(atoms: Ids) -> float:
+        try:
+            return float(count(known.gone(atoms)))
+        except SurgeryError:
+            return math.inf  # an impossible choice never comes nearest
+
+    return cost

@@ -1,0 +1,1 @@
+"""Removes channels, chosen by training or by what the layers behind them can do without."""

@@ -1,0 +1,1 @@
+"""Removes whole layers and blocks."""
