@@ -199,6 +199,18 @@ def test_models_are_left_as_they_were():
     assert not (x.requires_grad or y.requires_grad)
 
 
+def test_what_lies_behind_the_layer_runs_once():
+    """To find out how often the layer is called; later batches stop there."""
+    runs = []
+    model = network()
+    model[3].register_forward_hook(lambda *_: runs.append("before"))
+    model[8].register_forward_hook(lambda *_: runs.append("behind"))
+    x, y = collected(Sampling(Tap(model, "3"), Tap(model, "3")), batches(5))
+    assert len(x) == 5 * 4 * 10
+    assert torch.allclose(x.flatten(1) @ model[3].weight.flatten(1).T, y, atol=1e-5)
+    assert (runs.count("before"), runs.count("behind")) == (5, 1)
+
+
 class TestRefusals:
     def test_layers_without_patches(self):
         with pytest.raises(TechniqueError, match=r"1: .*BatchNorm2d.*Only Conv1d"):
@@ -221,6 +233,24 @@ class TestRefusals:
         other[3].stride = (1, 1)
         with pytest.raises(TechniqueError, match=r"one shape .*5, 5.*9, 9"):
             collected(Sampling(Tap(other, "3"), Tap(network(), "3")))
+
+    def test_shortcuts_that_are_no_tensors(self):
+        class Pair(nn.Module):
+            def forward(self, x):
+                return x, x
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.pair, self.layer = Pair(), nn.Linear(3, 3)
+
+            def forward(self, x):
+                return self.layer(self.pair(x)[0])
+
+        model = Net()
+        shortcut = Tap(model, "pair"), Tap(model, "pair")
+        with pytest.raises(TechniqueError, match=r"pair: its output is not one tensor .*tuple"):
+            collected(Sampling(Tap(model, "layer"), Tap(model, "layer"), shortcut), [Batch((torch.rand(6, 3),), None)])
 
     def test_layers_that_are_not_called(self):
         class Around(nn.Module):

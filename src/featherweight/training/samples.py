@@ -9,7 +9,7 @@ up; section 3.3: the shortcut of residual blocks.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,14 +91,17 @@ def sample(sampling: Sampling, batches: Iterable[Batch], take: Take, generator: 
 
     X has the dtype of the inputs, Y of the outputs; both stay on the models' device. Positions come from `generator`
     (on the CPU) and are the same for X and Y. Models run in evaluation mode, without gradients; each module's mode is
-    put back. A new bias is the bias of the layer in `outputs` plus the intercept of a fit.
+    put back. After the first batch they stop behind the last call of the layer. A new bias is the bias of the layer in
+    `outputs` plus the intercept of a fit.
 
     Raises: TechniqueError when the layer is not called, or gives outputs of another shape in the other model.
     """
-    taps, rows = sampling.taps(), 0
+    taps, rows, expected = sampling.taps(), 0, None
     with torch.no_grad(), _evaluating(taps):
         for batch in batches:
-            for values in _calls(taps, batch):
+            calls = _calls(taps, batch, expected)
+            expected = len(calls)
+            for values in calls:
                 x, y = _rows(sampling, values, generator)
                 take(x, y)
                 rows += len(x)
@@ -143,26 +146,36 @@ def _drawn(examples: int, places: int, count: int, generator: torch.Generator) -
     return torch.rand(examples, places, generator=generator).topk(count, dim=1).indices
 
 
-def _calls(taps: list[Tap], batch: Batch) -> Iterator[list[Tensor]]:
-    """For each call of the layer, what the taps saw."""
+def _calls(taps: list[Tap], batch: Batch, expected: int | None) -> list[list[Tensor]]:
+    """For each call of the layer, what the taps saw. Models stop after as many calls as are `expected`, if known."""
     seen: list[list[Tensor]] = [[] for _ in taps]
     with ExitStack() as hooks:
         for tap, values in zip(taps, seen, strict=True):
-            hooks.callback(_hooked(tap, values).remove)
+            of_model = [others for other, others in zip(taps, seen, strict=True) if other.model is tap.model]
+            hooks.callback(_hooked(tap, values, of_model, expected).remove)
         for model in {id(tap.model): tap.model for tap in taps}.values():
-            model(*batch.inputs)
+            with suppress(_EnoughSeen):
+                model(*batch.inputs)
     counts = [len(values) for values in seen]
     if min(counts) == 0 or len(set(counts)) > 1:
         names = ", ".join(dict.fromkeys(tap.name for tap in taps))
         what = "must be called by the model itself, as often in both models and as the shortcut"
         raise TechniqueError(what, where=names, value=counts)
-    yield from ([*values] for values in zip(*seen, strict=True))
+    return [[*values] for values in zip(*seen, strict=True)]
 
 
-def _hooked(tap: Tap, values: list[Tensor]) -> RemovableHandle:
+class _EnoughSeen(Exception):  # noqa: N818 - no error: it ends a run whose rest nobody needs
+    pass
+
+
+def _hooked(tap: Tap, values: list[Tensor], of_model: list[list[Tensor]], expected: int | None) -> RemovableHandle:
     def keep(_: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor], got: Tensor) -> None:
         value = got if tap.side == "output" else next(iter((*given, *named.values())))
+        if not isinstance(value, Tensor):
+            raise TechniqueError(f"its {tap.side} is not one tensor", where=tap.name, value=type(value).__name__)
         values.append(value.clone())  # what comes next may work in place: a ReLU, or the sum of a residual block
+        if expected is not None and min(len(others) for others in of_model) >= expected:
+            raise _EnoughSeen
 
     return tap.module.register_forward_hook(keep, with_kwargs=True)
 
