@@ -6,6 +6,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <array>
@@ -13,6 +14,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "core/crc32.hpp"
@@ -53,6 +55,18 @@ auto by_type(const Any& symbols, const Call& call) {
     return call(static_cast<std::uint32_t*>(nullptr));
 }
 
+// Calls with the place of the symbols, with the interpreter let go.
+template <class Any, class Call>
+auto on_symbols(const Any& symbols, const Call& call) {
+    return by_type(symbols, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        using Place = std::conditional_t<std::is_same_v<Any, Symbols>, const T*, T*>;
+        const auto place = static_cast<Place>(symbols.data());
+        const nb::gil_scoped_release released;
+        return call(place);
+    });
+}
+
 [[maybe_unused]] nb::tuple as_tuple(const fw::Fault& fault) {
     return nb::make_tuple(static_cast<int>(fault.code), fault.offset, fault.value);
 }
@@ -86,15 +100,18 @@ void bind_core(nb::module_& m) {
 // ---- entropy: tables ----
 
 void histogram(Symbols symbols, Array<std::int64_t> counts) {
-    const bool inside = by_type(symbols, [&](auto* type) {
-        using T = std::remove_pointer_t<decltype(type)>;
-        const nb::gil_scoped_release released;
-        return fw::histogram(static_cast<const T*>(symbols.data()), symbols.size(), counts.data(), counts.size());
+    const bool inside = on_symbols(symbols, [&](auto* at) {
+        return fw::histogram(at, symbols.size(), counts.data(), counts.size());
     });
     require(inside, "a symbol lies outside the alphabet");
 }
 
+std::uint32_t largest(Symbols symbols) {
+    return on_symbols(symbols, [&](auto* at) { return std::uint32_t{fw::largest(at, symbols.size())}; });
+}
+
 void bind_tables(nb::module_& m) {
+    m.def("largest", &largest, nb::arg("symbols").noconvert(), "The largest symbol, 0 if there are none.");
     m.def("histogram", &histogram, nb::arg("symbols").noconvert(), nb::arg("counts").noconvert(),
           "Adds to counts[s] how often s occurs among the symbols.");
 }
@@ -118,20 +135,13 @@ void huffman_decode(Array<const std::uint8_t> data, Array<const std::uint64_t> s
     require(!lookup.lookup->has_three || out.itemsize() == 1, "three symbols at a time are bytes");
     const fw::huffman::Blocks blocks = {data.data(), data.size(), starts.data(), ends.data(),
                                         block,       out.size(),  starts.size()};
-    by_type(out, [&](auto* type) {
-        using T = std::remove_pointer_t<decltype(type)>;
-        const nb::gil_scoped_release released;
-        fw::huffman::decode(blocks, *lookup.lookup, static_cast<T*>(out.data()), threads);
-    });
+    on_symbols(out, [&](auto* at) { fw::huffman::decode(blocks, *lookup.lookup, at, threads); });
 }
 
 void huffman_sizes(Symbols symbols, Array<const std::uint8_t> lengths, std::size_t block, Array<std::uint64_t> sizes) {
     require(block > 0 && sizes.size() == (symbols.size() + block - 1) / block, "one size for each block");
-    by_type(symbols, [&](auto* type) {
-        using T = std::remove_pointer_t<decltype(type)>;
-        const nb::gil_scoped_release released;
-        fw::huffman::sizes(static_cast<const T*>(symbols.data()), symbols.size(), lengths.data(), lengths.size(), block,
-                           sizes.data());
+    on_symbols(symbols, [&](auto* at) {
+        fw::huffman::sizes(at, symbols.size(), lengths.data(), lengths.size(), block, sizes.data());
     });
 }
 
@@ -139,10 +149,8 @@ std::uint64_t huffman_encode(Symbols symbols, Array<const std::uint16_t> codes, 
                              unsigned first, Array<std::uint8_t> out) {
     require(codes.size() == lengths.size(), "as many codes as lengths");
     require(first < 8, "the first bit lies in the first byte");
-    const std::uint64_t end = by_type(symbols, [&](auto* type) {
-        using T = std::remove_pointer_t<decltype(type)>;
-        const nb::gil_scoped_release released;
-        return fw::huffman::encode(static_cast<const T*>(symbols.data()), symbols.size(), codes.data(), lengths.data(),
+    const std::uint64_t end = on_symbols(symbols, [&](auto* at) {
+        return fw::huffman::encode(at, symbols.size(), codes.data(), lengths.data(),
                                    codes.size(), first, out.data(), out.size());
     });
     require(end > 0 || symbols.size() == 0, "the codes do not fit");
@@ -165,43 +173,36 @@ void bind_huffman(nb::module_& m) {
 
 // ---- entropy: context_range ----
 
-using ContextSize = std::uint64_t;
+// The fields of a Geometry, in their order.
+using Geometry =
+    std::tuple<int, std::uint64_t, std::uint64_t, std::uint32_t, std::uint32_t, std::uint64_t, bool, std::uint64_t>;
 
-fw::context_range::Geometry context_geometry(int kind, ContextSize alphabet, ContextSize columns, std::uint32_t kernel,
-                                             std::uint32_t width, ContextSize trellis, bool flat, ContextSize mean) {
+fw::context_range::Geometry context_geometry(const Geometry& fields) {
     using fw::context_range::Kind;
-    const bool sizes = columns >= 1 && columns <= ContextSize{1} << 32 && kernel >= 1 && kernel <= columns && width >= 1 &&
-                       width <= kernel;
-    const bool kinds = kind >= 0 && kind <= 2 && alphabet >= 2 && alphabet <= ContextSize{1} << 32;
-    require(sizes && kinds && mean >= 1 && mean <= ContextSize{1} << 40, "no such geometry");
+    const auto [kind, alphabet, columns, kernel, width, trellis, flat, mean] = fields;
+    const std::uint64_t most = std::uint64_t{1} << 32;
+    const bool sizes = columns >= 1 && columns <= most && kernel >= 1 && kernel <= columns && width >= 1 && width <= kernel;
+    const bool kinds = kind >= 0 && kind <= 2 && alphabet >= 2 && alphabet <= most;
+    require(sizes && kinds && mean >= 1 && mean <= std::uint64_t{1} << 40, "no such geometry");
     return {static_cast<Kind>(kind), alphabet, columns, kernel, width, trellis, flat, mean};
 }
 
-nb::bytes context_encode(Symbols symbols, int kind, ContextSize alphabet, ContextSize columns, std::uint32_t kernel,
-                         std::uint32_t width, ContextSize trellis, bool flat, ContextSize mean) {
-    const auto geometry = context_geometry(kind, alphabet, columns, kernel, width, trellis, flat, mean);
+nb::bytes context_encode(Symbols symbols, const Geometry& fields) {
+    const auto geometry = context_geometry(fields);
     std::vector<std::uint8_t> out;
-    by_type(symbols, [&](auto* type) {
-        using T = std::remove_pointer_t<decltype(type)>;
-        nb::gil_scoped_release released;
-        fw::context_range::encode(static_cast<const T*>(symbols.data()), symbols.size(), geometry, out);
-    });
+    on_symbols(symbols, [&](auto* at) { fw::context_range::encode(at, symbols.size(), geometry, out); });
     return nb::bytes(out.data(), out.size());
 }
 
-nb::tuple context_decode(Array<const std::uint8_t> data, WritableSymbols out, int kind, ContextSize alphabet,
-                         ContextSize columns, std::uint32_t kernel, std::uint32_t width, ContextSize trellis, bool flat,
-                         ContextSize mean) {
-    const auto geometry = context_geometry(kind, alphabet, columns, kernel, width, trellis, flat, mean);
-    return as_tuple(by_type(out, [&](auto* type) {
-        using T = std::remove_pointer_t<decltype(type)>;
-        require(sizeof(T) >= 4 || alphabet <= ContextSize{1} << (8 * sizeof(T)), "the alphabet does not fit in this type");
-        nb::gil_scoped_release released;
-        return fw::context_range::decode(data.data(), data.size(), geometry, static_cast<T*>(out.data()), out.size());
+nb::tuple context_decode(Array<const std::uint8_t> data, WritableSymbols out, const Geometry& fields) {
+    const auto geometry = context_geometry(fields);
+    const bool fits = out.itemsize() >= 4 || geometry.alphabet <= std::uint64_t{1} << (8 * out.itemsize());
+    require(fits, "the alphabet does not fit in this type");
+    return as_tuple(on_symbols(out, [&](auto* at) {
+        return fw::context_range::decode(data.data(), data.size(), geometry, at, out.size());
     }));
 }
 
-// Behind symbols or data come the fields of a Geometry, in their order.
 void bind_context_range(nb::module_& m) {
     m.def("context_encode", &context_encode, "One coded block.");
     m.def("context_decode", &context_decode, "Decodes one block into `out`; gives a fault.");
@@ -211,11 +212,7 @@ void bind_context_range(nb::module_& m) {
 
 nb::object rans_encode(Symbols symbols) {
     std::vector<std::uint8_t> coded;
-    const bool differ = by_type(symbols, [&](auto* type) {
-        using T = std::remove_pointer_t<decltype(type)>;
-        const nb::gil_scoped_release released;
-        return fw::rans::encode(static_cast<const T*>(symbols.data()), symbols.size(), coded);
-    });
+    const bool differ = on_symbols(symbols, [&](auto* at) { return fw::rans::encode(at, symbols.size(), coded); });
     if (!differ) return nb::none();
     return nb::bytes(coded.data(), coded.size());
 }
@@ -238,20 +235,12 @@ class RansDecoder {
 
     nb::tuple decode(WritableSymbols out, std::uint64_t most, unsigned threads) {
         require(ready_ && out.size() == count_, "room for the symbols of the stream that was opened");
-        return as_tuple(by_type(out, [&](auto* type) {
-            using T = std::remove_pointer_t<decltype(type)>;
-            const nb::gil_scoped_release released;
-            return decoder_.decode(most, threads, static_cast<T*>(out.data()));
-        }));
+        return as_tuple(on_symbols(out, [&](auto* at) { return decoder_.decode(most, threads, at); }));
     }
 
     nb::tuple finish(Symbols symbols) const {
         require(ready_ && symbols.size() == count_, "the symbols of the stream that was opened");
-        return as_tuple(by_type(symbols, [&](auto* type) {
-            using T = std::remove_pointer_t<decltype(type)>;
-            const nb::gil_scoped_release released;
-            return decoder_.finish(static_cast<const T*>(symbols.data()));
-        }));
+        return as_tuple(on_symbols(symbols, [&](auto* at) { return decoder_.finish(at); }));
     }
 
   private:
@@ -273,39 +262,36 @@ void bind_rans(nb::module_& m) {
 
 // ---- entropy: raw ----
 
-void raw_decode(Array<const std::uint8_t> data, unsigned width, WritableSymbols out) {
+std::uint32_t raw_decode(Array<const std::uint8_t> data, unsigned width, WritableSymbols out) {
     require(width <= 8 * out.itemsize(), "the numbers do not fit in this type");
     std::uint64_t bits = 0;
     require(fw::multiply(out.size(), width, bits) && bits <= std::uint64_t{8} * data.size(), "the bytes are too few");
-    by_type(out, [&](auto* type) {
-        using T = std::remove_pointer_t<decltype(type)>;
-        const nb::gil_scoped_release released;
-        fw::raw::decode(data.data(), data.size(), width, static_cast<T*>(out.data()), out.size());
+    return on_symbols(out, [&](auto* at) {
+        fw::raw::decode(data.data(), data.size(), width, at, out.size());
+        return std::uint32_t{fw::largest(at, out.size())};
     });
 }
 
 void bind_raw(nb::module_& m) {
     m.def("raw_decode", &raw_decode, nb::arg("data").noconvert(), nb::arg("width"), nb::arg("out").noconvert(),
-          "Numbers of `width` bits, highest bit first.");
+          "Numbers of `width` bits, highest bit first; gives the largest, 0 if there are none.");
 }
 
 // ---- kernels: levels_uniform ----
 
-// Calls with a null pointer of the type of levels: symbols, or int32 for levels themselves.
+// Calls with the place of levels: symbols, or int32 for levels themselves.
 template <class Call>
-auto by_level_type(const Symbols& levels, const Call& call) {
-    if (levels.dtype() == nb::dtype<std::int32_t>()) return call(static_cast<std::int32_t*>(nullptr));
-    return by_type(levels, call);
+auto on_levels(const Symbols& levels, const Call& call) {
+    if (levels.dtype() != nb::dtype<std::int32_t>()) return on_symbols(levels, call);
+    const nb::gil_scoped_release released;
+    return call(static_cast<const std::int32_t*>(levels.data()));
 }
 
 unsigned levels_uniform_i32(Symbols levels, std::size_t first, std::size_t trellis, unsigned state,
                             Array<std::int32_t> out) {
     require(out.size() == levels.size() && state < 8, "one multiple for each level");
-    return by_level_type(levels, [&](auto* type) {
-        using T = std::remove_pointer_t<decltype(type)>;
-        const nb::gil_scoped_release released;
-        return fw::levels_uniform::multiples(static_cast<const T*>(levels.data()), {first, levels.size(), trellis, state},
-                                             out.data());
+    return on_levels(levels, [&](auto* at) {
+        return fw::levels_uniform::multiples(at, {first, levels.size(), trellis, state}, out.data());
     });
 }
 
@@ -315,11 +301,8 @@ unsigned levels_uniform_f32(Symbols levels, std::size_t first, std::size_t trell
     std::uint64_t reach = 0;
     require(columns > 0 && fw::multiply(steps.size(), columns, reach), "a step is that of one level or more");
     require(first <= reach && levels.size() <= reach - first, "a step for each level");
-    return by_level_type(levels, [&](auto* type) {
-        using T = std::remove_pointer_t<decltype(type)>;
-        const nb::gil_scoped_release released;
-        return fw::levels_uniform::values(static_cast<const T*>(levels.data()), {first, levels.size(), trellis, state},
-                                          {steps.data(), columns}, out.data());
+    return on_levels(levels, [&](auto* at) {
+        return fw::levels_uniform::values(at, {first, levels.size(), trellis, state}, {steps.data(), columns}, out.data());
     });
 }
 

@@ -53,4 +53,15 @@ bool histogram(const std::uint8_t* symbols, std::size_t count, std::int64_t* cou
 template bool histogram(const std::uint16_t*, std::size_t, std::int64_t*, std::size_t);
 template bool histogram(const std::uint32_t*, std::size_t, std::int64_t*, std::size_t);
 
+template <class T>
+T largest(const T* symbols, std::size_t count) {
+    T found = 0;
+    for (std::size_t i = 0; i < count; ++i) found = symbols[i] > found ? symbols[i] : found;
+    return found;
+}
+
+template std::uint8_t largest(const std::uint8_t*, std::size_t);
+template std::uint16_t largest(const std::uint16_t*, std::size_t);
+template std::uint32_t largest(const std::uint32_t*, std::size_t);
+
 }  // namespace featherweight

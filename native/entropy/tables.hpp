@@ -11,4 +11,8 @@ namespace featherweight {
 template <class T>
 bool histogram(const T* symbols, std::size_t count, std::int64_t* counts, std::size_t alphabet);
 
+// The largest of `count` symbols, 0 if there are none.
+template <class T>
+T largest(const T* symbols, std::size_t count);
+
 }  // namespace featherweight

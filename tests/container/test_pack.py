@@ -267,7 +267,7 @@ def test_memory_that_does_not_suffice_is_a_typed_error(path, monkeypatch):
         def fail(*_args, error=error):
             raise error
 
-        monkeypatch.setattr(pack.payload, "decode", fail)
+        monkeypatch.setattr(pack.payload, "decode_planned", fail)
         with pytest.raises(FormatError) as caught:
             load(path)
         assert caught.value.code == "E_BUDGET"
@@ -277,7 +277,7 @@ def test_other_errors_are_not_renamed(path, monkeypatch):
     def fail(*_args):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(pack.payload, "decode", fail)
+    monkeypatch.setattr(pack.payload, "decode_planned", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         load(path)
 

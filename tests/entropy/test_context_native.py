@@ -87,16 +87,16 @@ def test_a_level_that_no_symbol_stands_for(kernel, level):
 def test_wrong_calls_are_refused():
     """What only a mistake of ours can ask for."""
     symbols, right = np.zeros(4, np.uint8), (0, 9, 4, 1, 1, 0, True, 1)
-    assert native.context_encode(symbols, *right) == b"\x01"
+    assert native.context_encode(symbols, right) == b"\x01"
     wrong = [(3, 9, 4, 1, 1, 0, True, 1), (0, 1, 4, 1, 1, 0, True, 1), (0, 9, 0, 1, 1, 0, True, 1)]
     wrong += [(0, 9, 4, 5, 1, 0, True, 1), (0, 9, 4, 2, 3, 0, True, 1), (0, 9, 4, 1, 1, 0, True, 0)]
     wrong += [(0, (1 << 32) + 1, 4, 1, 1, 0, True, 1), (0, 9, 4, 1, 1, 0, True, 1 << 41)]
     for geometry in wrong:
         with pytest.raises(ValueError, match="geometry"):
-            native.context_encode(symbols, *geometry)
+            native.context_encode(symbols, geometry)
         with pytest.raises(ValueError, match="geometry"):
-            native.context_decode(np.zeros(1, np.uint8), symbols, *geometry)
+            native.context_decode(np.zeros(1, np.uint8), symbols, geometry)
     with pytest.raises(ValueError, match="alphabet does not fit"):
-        native.context_decode(np.zeros(1, np.uint8), symbols, 0, 257, 4, 1, 1, 0, True, 1)
+        native.context_decode(np.zeros(1, np.uint8), symbols, (0, 257, 4, 1, 1, 0, True, 1))
     with pytest.raises(ValueError, match="uint8"):
-        native.context_encode(np.zeros(4, np.uint64), *right)
+        native.context_encode(np.zeros(4, np.uint64), right)

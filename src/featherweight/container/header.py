@@ -79,7 +79,7 @@ def tensor_record(
         plan = payload.inspect(shape, spec)
     except FormatError as error:
         raise relocated(error, name, offset) from error
-    return TensorRecord(name, shape, spec, plan.length, plan.decoded_bytes, plan.symbol_bytes, begin)
+    return TensorRecord(name, shape, spec, plan, begin)
 
 
 def relocated(error: FormatError, section: str, offset: int) -> FormatError:
@@ -204,11 +204,11 @@ def _shape(decoder: cbor.Decoder, limits: Limits) -> tuple[int, ...]:
     rank = decoder.array("a shape")
     if rank > limits.rank:
         decoder.fail("E_BUDGET", f"more dimensions than the limit of {limits.rank}", start, rank)
-    shape = tuple(_size(decoder, "a dimension") for _ in range(rank))
-    elements = math.prod(max(size, 1) for size in shape)  # an empty tensor's other dimensions are bounded too
+    shape = tuple([_size(decoder, "a dimension") for _ in range(rank)])
+    elements = math.prod([size or 1 for size in shape])  # an empty tensor's other dimensions are bounded too
     if elements > MAX_SIZE:
         decoder.fail("E_OVERFLOW", "a tensor of more than 2^53 - 1 elements", start, shape)
-    if elements > limits.elements or any(size > limits.dimension for size in shape):
+    if elements > limits.elements or max(shape, default=0) > limits.dimension:
         decoder.fail("E_BUDGET", "a tensor larger than the limits allow", start, shape)
     return shape
 

@@ -15,13 +15,14 @@ from featherweight.container import header as headers
 from featherweight.container import layout, prefix
 from featherweight.container.limits import Deadline, Limits
 from featherweight.container.source import PIECE_BYTES, Bytes, Source
-from featherweight.container.spec import CHECKSUM_BYTES, DIGEST_BYTES, PREFIX_BYTES, Section, TensorRecord
+from featherweight.container.spec import CHECKSUM_BYTES, DIGEST_BYTES, PREFIX_BYTES, SURGERY, Section, TensorRecord
 from featherweight.core.checksum import crc32
 from featherweight.encodings import payload
 from featherweight.encodings.base import Encoding
 from featherweight.entropy.base import Work
 from featherweight.errors import FormatError, UsageError
 from featherweight.graph.ir import Graph
+from featherweight.graph.log import Log
 from featherweight.graph.module import to_module
 from featherweight.graph.plain import from_plain
 
@@ -127,6 +128,27 @@ class Reader:
         self._check_graph(graph, counted)
         return graph
 
+    @cached_property
+    def log(self) -> Log:
+        """How the structure differs from that of the user's class; an empty log where the file says nothing.
+
+        Raises: FormatError for a damaged section, E_LOG for one that is no log, E_BUDGET for modules beyond the limits.
+        """
+        first = len(self.header.tensors)
+        section = next((section for section in self.sections[first:] if section.name == SURGERY), None)
+        if section is None:
+            return Log()
+        data = bytes(self._payload(section))
+        try:
+            log = Log.from_json(data, self._work(section).check)
+            if not log or log.to_json().encode() != data:
+                raise FormatError("E_LOG", "a log that is empty or not in its one form")
+            if log.elements > self._limits.budget() // 8:
+                raise FormatError("E_BUDGET", "the modules of the log take more memory than the limit")
+        except FormatError as error:
+            raise headers.relocated(error, section.name, section.start) from error
+        return log
+
     def encoding(self, name: str, *, threads: int = 1) -> Encoding:
         """How the tensor (or alias) `name` is kept, with its values; decoded on at most so many threads.
 
@@ -217,11 +239,11 @@ class Reader:
             )
 
     def verify(self) -> None:
-        """Checks everything: every section is decoded, the graph is read, the digest is compared.
+        """Checks everything: every section is decoded, graph and log are read, the digest is compared.
 
         Raises: FormatError for the first thing that is not right.
         """
-        graph = self.graph
+        graph, _ = self.graph, self.log
         empty = {
             name: torch.empty(encoding.shape, dtype=encoding.dtype, device="meta")
             for name, encoding in self.encodings()
@@ -309,7 +331,7 @@ class Reader:
         record = self.header.tensors[section.index]
         within = Work(threads, partial(self._deadline.check, "", 0))  # decoders count from the begin of their bytes
         try:
-            encoding = payload.decode(record.shape, record.spec, data, within)
+            encoding = payload.decode_planned(record.plan, data, within)
         except FormatError as error:
             raise headers.relocated(error, section.name, section.start + error.offset) from error
         if not self.prefix.nonfinite and not encoding.is_finite(self._work(section)):

@@ -1,7 +1,9 @@
 """The numbers of the `.fwt` format (docs/format.md) and the records that a header is made of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from featherweight.encodings.payload import Plan
 
 MAGIC = b"\x89FWT\r\n\x1a\n"  # not ASCII, and with both line ends: damage by a text-mode transfer shows
 MAJOR, MINOR = 1, 0
@@ -18,6 +20,7 @@ ALIGNED_FROM = 65_536  # sections of this many bytes or more begin at a multiple
 ALIGNMENT = 64
 
 RECIPE, LEDGER, PROVENANCE = "recipe", "ledger", "provenance"  # extra sections that featherweight itself writes
+SURGERY = "surgery"  # another one: how the structure was changed, graph/log.py
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,23 @@ class TensorRecord:
     name: str
     shape: tuple[int, ...]
     spec: tuple[int, ...]
-    length: int  # bytes of the payload; follows from spec
-    decoded: int  # bytes of the tensor; follows from shape and spec
-    working: int  # bytes that decoding takes meanwhile, at most; follows from shape and spec
+    plan: Plan = field(repr=False)  # what follows from shape and spec
     offset: int = 0  # of the record in the file, for errors
+
+    @property
+    def length(self) -> int:
+        """Bytes of the payload."""
+        return self.plan.length
+
+    @property
+    def decoded(self) -> int:
+        """Bytes of the tensor."""
+        return self.plan.decoded_bytes
+
+    @property
+    def working(self) -> int:
+        """Bytes that decoding takes meanwhile, at most."""
+        return self.plan.symbol_bytes
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeVar
 
 from featherweight.core import catalog
@@ -15,10 +15,11 @@ MAX_DEPTH = 4
 
 T = TypeVar("T", Encoding, Coder)
 
+_SHORT = 8  # numbers of a spec that are worth remembering
 _MAX_NUMBER = (1 << 53) - 1  # the largest integer that every reader, JavaScript too, holds exactly
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Node:
     """One encoding of a spec. `streams` pairs the coder's number with the bytes that the coded stream takes."""
 
@@ -93,8 +94,29 @@ def _node(cursor: _Cursor, shape: Shape, depth: int) -> Node:
     fields = tuple([cursor.take("a field") for _ in range(kind.field_count)])
     layout = kind.layout(shape, fields)
     streams = tuple([_stream(cursor) for _ in layout.streams])
-    children = tuple([_node(cursor, child, depth + 1) for child in layout.children])
+    children = tuple([_child(cursor, child, depth + 1) for child in layout.children])
     return Node(kind, shape, fields, layout, streams, children)
+
+
+def _child(cursor: _Cursor, shape: Shape, depth: int) -> Node:
+    """The same as `_node`; what many tensors end with, a single step say, is taken apart once."""
+    rest = tuple(cursor.spec[cursor.place :])
+    if len(rest) > _SHORT or set(map(type, rest)) != {int}:
+        return _node(cursor, shape, depth)
+    try:
+        node, cursor.place = _ending(shape, rest, depth), len(cursor.spec)
+    except FormatError:  # or more follows: the cursor knows where in the spec that is
+        node = _node(cursor, shape, depth)
+    return node
+
+
+@lru_cache(256)
+def _ending(shape: Shape, spec: tuple[int, ...], depth: int) -> Node:
+    cursor = _Cursor(spec)
+    node = _node(cursor, shape, depth)
+    if cursor.place != len(spec):
+        raise FormatError("E_TRAILING", "something follows", value=len(spec))
+    return node
 
 
 def _stream(cursor: _Cursor) -> tuple[int, int]:

@@ -26,7 +26,7 @@ class Packed:
     children: tuple["Encoding", ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Layout:
     """What follows the fields of an encoding: its streams, and the shapes of its children."""
 

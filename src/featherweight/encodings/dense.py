@@ -25,7 +25,7 @@ from torch import Tensor
 
 from featherweight.encodings import _planes
 from featherweight.encodings.base import Encoding, Layout, Packed, Shape
-from featherweight.entropy.base import ALONE, Stream, Work
+from featherweight.entropy.base import ALONE, Stream, Symbols, Work
 from featherweight.errors import EncodingError, FormatError
 
 _TYPES = (
@@ -181,15 +181,16 @@ class Dense(Encoding):
         form = _parsed(packed.fields[0])
         values, stored = form.values, form.stored
         if form.planes:
-            raw = _planes.together(packed.streams, form.turned, work)
+            raw = _planes.together(packed.streams, form.turned, work).reshape(-1)
         else:
-            raw = packed.streams[0].reshape(-1, stored.itemsize)
-            raw = raw[:, ::-1] if sys.byteorder == "big" else raw
-        kept = torch.from_numpy(np.require(raw, np.uint8, ["C", "W"])).reshape(-1).view(stored)
-        used = _converted(kept, values, work)
-        if values != stored and stored.is_floating_point:
-            _check_kept(used, kept, work)
-        return cls(used.reshape(shape), stored)
+            raw = _in_order(packed.streams[0], stored.itemsize)
+        kept = torch.from_numpy(raw).view(stored) if len(raw) else torch.empty(0, dtype=stored)
+        used = kept
+        if values != stored:
+            used = _converted(kept, values, work)
+            if stored.is_floating_point:
+                _check_kept(used, kept, work)
+        return cls(used if len(shape) == 1 else used.reshape(shape), stored)
 
     @classmethod
     def describe(cls, fields: Sequence[int]) -> str:
@@ -224,6 +225,13 @@ class Dense(Encoding):
             raise EncodingError("an integer is too large for the type of this form", value=str(stored))
         raw = kept.view(torch.uint8).numpy().reshape(-1, stored.itemsize)
         return raw[:, ::-1] if sys.byteorder == "big" else raw
+
+
+def _in_order(raw: Symbols, size: int) -> NDArray[np.uint8]:
+    """The bytes of values of `size` bytes each in the order of the machine, in memory that may be written to."""
+    if sys.byteorder == "big":
+        raw = raw.reshape(-1, size)[:, ::-1].reshape(-1)
+    return raw if raw.flags.writeable else raw.copy()
 
 
 def _go_together(values: torch.dtype, stored: torch.dtype) -> bool:

@@ -14,7 +14,7 @@ smallest: other choices decode to the same content, and `encode(..., like=spec)`
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -37,14 +37,19 @@ class Payload:
     data: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a spec promises, found without reading a byte of the payload."""
 
     length: int  # bytes of the payload
     decoded_bytes: int  # of the tensor that `to_tensor()` of the result gives
     symbol_bytes: int  # that the streams take while they are decoded
-    depth: int  # of the nesting, 1 for an encoding without children
+    root: Node = field(repr=False)  # the spec as a tree
+
+    @property
+    def depth(self) -> int:
+        """Of the nesting, 1 for an encoding without children."""
+        return self.root.depth
 
 
 def encode(encoding: Encoding, coders: Sequence[Coder] | None = None, *, like: Sequence[int] | None = None) -> Payload:
@@ -73,13 +78,12 @@ def inspect(shape: Shape, spec: Sequence[int]) -> Plan:
     Raises: FormatError for a spec that no encoding of this shape has.
     """
     root = parse(shape, spec)
-    streams = [stream for node in root.walk() for stream in node.layout.streams]
-    return Plan(
-        length=_length(root),
-        decoded_bytes=root.numel * root.itemsize,
-        symbol_bytes=sum([stream.count * symbol_type(stream.alphabet).itemsize for stream in streams]),
-        depth=root.depth,
-    )
+    length = symbols = 0
+    for node in root.walk() if root.children else (root,):
+        for stream, (_, size) in zip(node.layout.streams, node.streams, strict=True):
+            length += size
+            symbols += stream.count * symbol_type(stream.alphabet).itemsize
+    return Plan(length, root.numel * root.itemsize, symbols, root)
 
 
 def dtype_of(shape: Shape, spec: Sequence[int]) -> torch.dtype:
@@ -111,11 +115,19 @@ def decode(shape: Shape, spec: Sequence[int], data: bytes | memoryview, work: Wo
 
     Raises: FormatError for a spec or bytes that `encode` cannot have given.
     """
-    root = parse(shape, spec)
-    length = _length(root)
-    if length != len(data):
-        raise FormatError("E_SPAN", f"the streams take {length} bytes", offset=min(length, len(data)), value=len(data))
-    encoding, _ = _decoded(root, memoryview(data), 0, work)
+    return decode_planned(inspect(shape, spec), data, work)
+
+
+def decode_planned(plan: Plan, data: bytes | memoryview, work: Work = ALONE) -> Encoding:
+    """The same as `decode` for a spec that `inspect` has taken apart."""
+    if plan.length != len(data):
+        raise FormatError(
+            "E_SPAN",
+            f"the streams take {plan.length} bytes",
+            offset=min(plan.length, len(data)),
+            value=len(data),
+        )
+    encoding, _ = _decoded(plan.root, memoryview(data), 0, work)
     return encoding
 
 
@@ -216,16 +228,12 @@ def _number_bytes(number: int) -> int:
 # reading -------------------------------------------------------------------------------------------------------------
 
 
-def _length(root: Node) -> int:
-    return sum([length for node in root.walk() for _, length in node.streams])
-
-
 def _decoded(node: Node, data: memoryview, at: int, work: Work) -> tuple[Encoding, int]:
     """The encoding of a node whose streams begin at byte `at`, and the byte behind the last of them."""
-    start, streams = at, []
+    start, streams, known = at, [], all_coders()
     for wanted, (code, length) in zip(node.layout.streams, node.streams, strict=True):
         try:
-            coder = all_coders()[code]()
+            coder = known[code]()
             streams.append(coder.from_bits(data[at : at + length], wanted, work))
         except FormatError as error:
             raise error.moved(at) from error

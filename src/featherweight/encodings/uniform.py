@@ -24,7 +24,7 @@ from featherweight.encodings._levels import MAX_LEVEL, check_levels, divisor, fr
 from featherweight.encodings.base import Encoding, Layout, Packed, Shape
 from featherweight.encodings.dense import Dense
 from featherweight.entropy.base import ALONE, Stream, Symbols, Work
-from featherweight.entropy.tables import native_symbols
+from featherweight.entropy.tables import largest, native_symbols
 from featherweight.errors import EncodingError, FormatError
 from featherweight.numerics import trellis
 
@@ -166,9 +166,9 @@ class Uniform(Encoding):
         """See Encoding: the steps are, but a large one times a large level need not be."""
         if not isinstance(self.step, Dense) and not self.step.finite:
             return False  # the values of a Dense are the steps themselves, at which the products will look
-        rows, columns = _rows(self.shape, self.step.shape[0])
         if self._far_from_infinity:
             return True
+        rows, columns = _rows(self.shape, self.step.shape[0])
         if not columns:
             return self.step.finite
         largest = self.multiples.reshape(rows, columns).abs().amax(dim=1)
@@ -217,14 +217,11 @@ class Uniform(Encoding):
         """See Encoding. Raises: FormatError (E_COUNT, E_INDEX, E_NONFINITE, E_VERSION)."""
         form, alphabet = packed.fields
         symbols, step = native_symbols(packed.streams[0]), packed.children[0]
-        largest = 0
-        for start in range(0, len(symbols), _CHUNK):
-            work.check()
-            largest = max(largest, int(symbols[start : start + _CHUNK].max()))
-        if largest >= alphabet:
-            raise FormatError("E_INDEX", f"a level outside the alphabet of {alphabet}", value=largest)
-        if largest != alphabet - 1:
-            raise FormatError("E_COUNT", f"the alphabet is larger than the {largest + 1} symbols used", value=alphabet)
+        most = largest(symbols, work)
+        if most >= alphabet:
+            raise FormatError("E_INDEX", f"a level outside the alphabet of {alphabet}", value=most)
+        if most != alphabet - 1:
+            raise FormatError("E_COUNT", f"the alphabet is larger than the {most + 1} symbols used", value=alphabet)
         try:
             _check_steps(step, shape)
         except EncodingError as error:
@@ -232,6 +229,7 @@ class Uniform(Encoding):
             raise FormatError(code, error.what, value=error.value) from error
         made = cls.__new__(cls)
         made._set(shape, symbols, step, bool(form & 1), bool(form & _CONTINUED))
+        made.__dict__["_most"] = most // 2 + 1
         return made
 
     @classmethod
@@ -240,6 +238,14 @@ class Uniform(Encoding):
         return f"{'dependent' if fields[0] & 1 else 'uniform'} {fields[1]}"
 
     # -----------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _most(self) -> int:
+        """The largest level, or one more, in size."""
+        kept = self._kept
+        if isinstance(kept, Tensor):
+            return max(abs(int(item)) for item in kept.aminmax()) if kept.numel() else 0
+        return largest(kept) // 2 + 1
 
     def _levels(self, work: Work) -> Tensor:
         kept = self._kept
@@ -271,10 +277,10 @@ class Uniform(Encoding):
 
     def _spread(self, steps: Tensor, work: Work = ALONE) -> Tensor:
         """steps * multiples, in the shape of the tensor and the type of `steps`."""
-        rows, columns = _rows(self.shape, len(steps))
         trained = steps.requires_grad and torch.is_grad_enabled()
         if native is not None and not trained and steps.device.type == "cpu" and steps.itemsize <= 4:
-            return _levels_native.values(native, *self._flat(), steps, work).reshape(self.shape)
+            return _levels_native.values(native, *self._flat(), steps, work).view(self.shape)
+        rows, columns = _rows(self.shape, len(steps))
         if "multiples" not in self.__dict__:
             self.__dict__["multiples"] = self._multiples(work)
         multiples = self.multiples.to(steps.device).reshape(rows, columns)
@@ -297,13 +303,9 @@ class Uniform(Encoding):
     @property
     def _far_from_infinity(self) -> bool:
         """Whether steps and levels are too small for a product that is no number; cheap, and False if in doubt."""
-        kept, steps = self._kept, self.step.to_tensor().detach()
+        steps = self.step.to_tensor().detach()
         step = steps.item() if steps.numel() == 1 else steps.abs().max().item()  # NaN if one of them is
-        if isinstance(kept, Tensor):
-            levels = max(abs(int(item)) for item in kept.aminmax()) if kept.numel() else 0
-        else:
-            levels = int(kept.max(initial=0)) // 2 + 1
-        return abs(step) * 2 * levels < torch.finfo(steps.dtype).max / 2
+        return abs(step) * 2 * self._most < torch.finfo(steps.dtype).max / 2
 
     @cached_property
     def _squares(self) -> Tensor:
@@ -356,7 +358,9 @@ def _check_steps(step: Encoding, shape: Shape) -> None:
     if not _computable(step.dtype):
         raise EncodingError("steps are floats of 16 bits or more", value=step.dtype)
     steps = step.to_tensor().detach()
-    limits = (steps,) if steps.numel() == 1 else steps.aminmax()  # all are NaN if one of the steps is
+    if step.shape == (1,) and 0 < steps.item() < math.inf:
+        return
+    limits = steps.aminmax()  # both are NaN if one of the steps is
     if not all(0 < limit.item() < math.inf for limit in limits):
         wrong = ~(torch.isfinite(steps) & (steps > 0))
         raise EncodingError("a step must be finite and above 0", value=float(steps[wrong][0]))

@@ -15,10 +15,10 @@ native: Any = _module  # this file is used only where it is not None
 
 def encode(symbols: Symbols, geometry: Geometry) -> bytes:
     """See _context_reference."""
-    coded: bytes = native.context_encode(symbols, *astuple(geometry))
+    coded: bytes = native.context_encode(symbols, astuple(geometry))
     return coded
 
 
 def decode(data: memoryview, geometry: Geometry, out: Symbols) -> None:
     """See _context_reference. Raises: FormatError (E_INDEX, E_DECODED_SIZE)."""
-    check_fault(native.context_decode(np.frombuffer(data, np.uint8), out, *astuple(geometry)))
+    check_fault(native.context_decode(np.frombuffer(data, np.uint8), out, astuple(geometry)))

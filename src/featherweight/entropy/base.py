@@ -12,7 +12,7 @@ Symbols = NDArray[np.unsignedinteger[Any]]
 """A stream of symbols, shape (n,), each below the alphabet's size; decoders give the smallest type that holds them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stream:
     """What writer and reader both know of a stream before its first symbol.
 

@@ -61,8 +61,7 @@ class Raw(Coder):
             work.check()
             part = symbols[start : start + _CHUNK]
             first = start * width // 8
-            _unpack(raw[first : first + (len(part) * width + 7) // 8], width, part)
-            if int(part.max()) >= alphabet:
+            if _unpack(raw[first : first + (len(part) * width + 7) // 8], width, part) >= alphabet:
                 at = int(part.argmax())
                 raise FormatError(
                     "E_INDEX",
@@ -83,16 +82,17 @@ def width_of(alphabet: int) -> int:
     return (alphabet - 1).bit_length()
 
 
-def _unpack(data: NDArray[np.uint8], width: int, symbols: Symbols) -> None:
-    """Fills `symbols` (count,) from the bytes `data`."""
+def _unpack(data: NDArray[np.uint8], width: int, symbols: Symbols) -> int:
+    """Fills `symbols` (count,) from the bytes `data`; gives the largest of them."""
     if native is not None:
-        native.raw_decode(data, width, symbols)
-        return
+        most: int = native.raw_decode(data, width, symbols)
+        return most
     if width == 8:
         symbols[:] = data
-        return
+        return int(symbols.max())
     symbols[:] = 0
     bits = np.unpackbits(data, count=len(symbols) * width)
     for plane in bits.reshape(len(symbols), width).T:
         np.left_shift(symbols, 1, out=symbols)
         np.bitwise_or(symbols, plane, out=symbols)
+    return int(symbols.max())

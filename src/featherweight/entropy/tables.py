@@ -66,6 +66,16 @@ def histogram(symbols: Symbols, alphabet: int, work: Work = ALONE) -> Counts:
     return counts
 
 
+def largest(symbols: Symbols, work: Work = ALONE) -> int:
+    """The largest symbol, 0 if there are none; symbols are as `native_symbols` gives them."""
+    found = 0
+    for start in range(0, len(symbols), 1 << 20):
+        work.check()
+        part = symbols[start : start + (1 << 20)]
+        found = max(found, int(part.max()) if native is None else native.largest(part))
+    return found
+
+
 def native_symbols(symbols: Symbols) -> Symbols:
     """The same symbols as native code takes them: one behind the other, of at most 4 bytes (an alphabet has 2^20)."""
     return np.ascontiguousarray(symbols if symbols.itemsize <= 4 else symbols.astype(np.uint32))
