@@ -163,6 +163,19 @@ def test_a_residual_branch_makes_up_for_its_shortcut():
     assert not torch.allclose(y, plain, atol=1e-2)
 
 
+def test_inputs_are_seen_before_a_module_works_in_place_on_them():
+    """The shortcut of a block that begins with a ReLU in place."""
+    model = nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 3)))
+    data = [Batch((torch.randn(50, 3, generator=seeded()),), None)]
+    zeros = copy.deepcopy(model)
+    nn.init.zeros_(zeros[0].weight), nn.init.zeros_(zeros[0].bias)
+    shortcut = Tap(model, "1", "input"), Tap(zeros, "1", "input")
+    _, y = collected(Sampling(Tap(zeros, "1.1"), Tap(model, "1.1"), shortcut), data)
+    _, plain = collected(Sampling(Tap(zeros, "1.1"), Tap(model, "1.1")), data)
+    assert torch.allclose(y - plain, model[0](data[0].inputs[0]), atol=1e-6)
+    assert float((y - plain).min()) < 0
+
+
 def test_a_layer_that_is_called_twice_gives_twice_the_rows():
     class Twice(nn.Module):
         def __init__(self):

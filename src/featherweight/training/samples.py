@@ -169,15 +169,19 @@ class _EnoughSeen(Exception):  # noqa: N818 - no error: it ends a run whose rest
 
 
 def _hooked(tap: Tap, values: list[Tensor], of_model: list[list[Tensor]], expected: int | None) -> RemovableHandle:
-    def keep(_: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor], got: Tensor) -> None:
-        value = got if tap.side == "output" else next(iter((*given, *named.values())))
+    def keep(value: object) -> None:
         if not isinstance(value, Tensor):
             raise TechniqueError(f"its {tap.side} is not one tensor", where=tap.name, value=type(value).__name__)
         values.append(value.clone())  # what comes next may work in place: a ReLU, or the sum of a residual block
         if expected is not None and min(len(others) for others in of_model) >= expected:
             raise _EnoughSeen
 
-    return tap.module.register_forward_hook(keep, with_kwargs=True)
+    def before(_: nn.Module, given: tuple[object, ...], named: dict[str, object]) -> None:
+        keep(next(iter((*given, *named.values())), None))
+
+    if tap.side == "input":
+        return tap.module.register_forward_pre_hook(before, with_kwargs=True)
+    return tap.module.register_forward_hook(lambda _module, _given, got: keep(got))
 
 
 @contextmanager
