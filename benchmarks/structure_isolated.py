@@ -6,21 +6,29 @@ that JSON can hold, with at least `ok`.
 """
 
 import contextlib
+import functools
 import io
 import multiprocessing
+import multiprocessing.context
+import os
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
 
 LIMIT = 60  # seconds
 
+_HEAVY = (  # what transformers imports at the first model only
+    *("transformers.modeling_utils", "transformers.generation", "transformers.modeling_layers"),
+    *("transformers.models.vit.modeling_vit", "transformers.models.llama.modeling_llama", "featherweight.graph.trace"),
+)
+
 
 def run(function: Callable[[str], Row], name: str, limit: float = LIMIT) -> Row:
     """The function's row; one with `ok` False and the `error` where it raises, dies or takes longer than `limit`."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["structure_zoo", "structure_peer"])
+    context = _server()
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(function, name, there), daemon=True)
     process.start()
@@ -33,6 +41,17 @@ def run(function: Callable[[str], Row], name: str, limit: float = LIMIT) -> Row:
     process.kill()
     process.join()
     return {"name": name, **row}
+
+
+@functools.cache
+def _server() -> multiprocessing.context.ForkServerContext:
+    """The server that forks; it imports the zoo once, for which it must know this folder (Python 3.11 does not say)."""
+    folder = str(Path(__file__).parent)
+    known = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join((folder, known) if known else (folder,))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["structure_zoo", "structure_peer", *_HEAVY])
+    return context
 
 
 def _child(function: Callable[[str], Row], name: str, answer: Connection) -> None:

@@ -11,8 +11,11 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 IMAGE = 64  # pixels
 WORDS = 99  # tokens of the vocabulary
+CLASSES = 10
 
+TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 SMALL: dict[str, Any] = {
+    **TOKENS,
     **dict.fromkeys(("hidden_size", "d_model", "n_embd", "embed_dim", "embedding_size", "dim", "dim_model"), 64),
     **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers"), 2),
     **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "encoder_attention_heads", "num_heads"), 4),
@@ -28,10 +31,6 @@ SMALL: dict[str, Any] = {
     "image_size": IMAGE,
     "patch_size": 16,
     "num_queries": 12,
-    "num_labels": 10,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
     "use_cache": False,
     "depths": 2,
     "hidden_sizes": (32, 48, 64, 96, 128),
@@ -48,7 +47,7 @@ def _settings(default: PreTrainedConfig, changes: Mapping[str, Any]) -> dict[str
 
     A change of `...` leaves the default; a nested configuration that names its `model_type` is taken as it is.
     """
-    settings: dict[str, Any] = {"num_labels": SMALL["num_labels"]}
+    settings: dict[str, Any] = {"num_labels": CLASSES}
     for name, value in vars(default).items():
         if isinstance(value, PreTrainedConfig):
             nested = changes.get(name) or {}
@@ -71,11 +70,9 @@ def _settings(default: PreTrainedConfig, changes: Mapping[str, Any]) -> dict[str
 def _resized(name: str, value: Any) -> Any:
     """The small value in the form that the default has, one number or one for each stage, and never above it."""
     small = SMALL[name]
+    if name in TOKENS or value is None:
+        return small
     if isinstance(value, list | tuple):
         items = small if isinstance(small, tuple) else (small,) * len(value)
-        return [_least(item, default) for item, default in zip(items, value, strict=False)]
-    return _least(small, value)
-
-
-def _least(small: Any, default: Any) -> Any:
-    return min(small, default) if type(default) is int and default > 2 else small
+        return [min(pair) for pair in zip(items, value, strict=False)]
+    return min(small, value)

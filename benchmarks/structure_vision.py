@@ -64,8 +64,8 @@ CHANGES: dict[str, Changes] = {
     "imagegpt": {"n_positions": 64},
     "mobilenet_v1": {"depth_multiplier": 0.5},
     "mobilenet_v2": {"depth_multiplier": 0.5},
-    "mobilevit": {"patch_size": 2, "hidden_sizes": [48, 64, 80], "neck_hidden_sizes": [16, 32, 32, 48, 64, 80, 128]},
-    "mobilevitv2": {"patch_size": 2, "base_attn_unit_dims": [32, 48, 64], "n_attn_blocks": [2, 2, 2]},
+    "mobilevit": {"hidden_sizes": [48, 64, 80], "neck_hidden_sizes": [16, 32, 32, 48, 64, 80, 128]},
+    "mobilevitv2": {"base_attn_unit_dims": [32, 48, 64], "n_attn_blocks": [2, 2, 2]},
     "perceiver": {
         "num_latents": 16,
         "d_latents": 64,
