@@ -139,7 +139,7 @@ class Memory:
 
     def _spread(self, child: Entry, view: View, parent: Value) -> Value | None:
         """The parent's value with the child's in its place; None where no operator expresses that."""
-        if view.known is None or child.value is parent:
+        if view.known is None or view.known.packet in _SAME:
             return child.value
         if not isinstance(parent.meta, Meta):
             return None
@@ -153,18 +153,13 @@ class Memory:
         return self._tape.emit(name, args, like.meta, self._scope())
 
 
+_SAME: Final = ("detach", "alias", "resolve_conj", "resolve_neg", "contiguous", "to", "lift_fresh")
 _RESHAPES: Final = (
-    "view",
-    "reshape",
-    "flatten",
-    "unflatten",
-    "squeeze",
-    "unsqueeze",
-    "_unsafe_view",
-    "view_as",
-    "ravel",
+    *("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "_unsafe_view", "view_as", "reshape_as"),
+    *("ravel", "expand", "expand_as", "broadcast_to"),  # with as many elements as before: a write needs that
 )
 _PARTS: Final = ("chunk", "split", "split_with_sizes", "unsafe_split", "unsafe_chunk", "tensor_split")
+_DIAGONAL: Final = (("offset", 0), ("dim1", 0), ("dim2", 1))
 _SWAPS: Final = ("transpose", "swapaxes", "swapdims")
 
 
@@ -179,10 +174,13 @@ def _scatter(packet: str, view: View, child: Entry, parent: Value) -> tuple[str,
         return "slice_scatter", _trimmed(parent, child.value, dim, given)
     if packet in _PARTS:
         return "slice_scatter", (parent, child.value, dim, view.starts, view.starts + child.tensor.shape[dim])
+    if packet == "narrow" and isinstance(given["start"], int):
+        start = given["start"] % view.parent.tensor.shape[dim] if given["start"] else 0
+        return "slice_scatter", (parent, child.value, dim, start, start + given["length"])
     if packet in _SWAPS or packet in ("t", "mT", "numpy_T", "permute"):
         return _moved(packet, given, child, parent)
-    if packet == "alias":
-        return "reshape", (child.value, child.tensor.shape)
+    if packet == "diagonal":
+        return "diagonal_scatter", (parent, child.value, *(given.get(*item) for item in _DIAGONAL))
     return None
 
 
@@ -215,9 +213,8 @@ def _moved(packet: str, given: Mapping[str, Any], child: Entry, parent: Value) -
 
 def view_of(known: Called, given: dict[str, Any], parent: Entry, results: list[Tensor], index: int | None) -> View:
     """How the result at `index` of a call (None: the only one) shares its first argument's memory."""
-    dim = given.get("dim", 0)
-    before = results[: index or 0]
-    starts = sum(item.shape[dim] for item in before) if before and isinstance(dim, int) and before[0].dim() else 0
+    before = results[: index or 0] if known.packet in _PARTS else []
+    starts = sum(item.shape[given.get("dim", 0)] for item in before)
     return View(parent, known, given, index, starts)
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ class Recorder:
         self.tape = Tape(parameters)
         self.memory = Memory(self.tape, lambda: self.scope)
         self.pending: Pending | None = None
+        self.failed = ""  # the innermost module that raised
         self._model = model
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._names = {id(tensor): canonical[name] for name, tensor in named}
@@ -53,6 +55,8 @@ class Recorder:
 
     def left(self, module: nn.Module, args: Any, output: Any) -> None:
         """A module ends; what it gives that no operator made is the work of code that cannot be seen."""
+        if sys.exc_info()[0] is not None and not self.failed:
+            self.failed = self.scope
         with torch._C.DisableTorchFunction():
             for item in [output] if isinstance(output, Tensor) else output if isinstance(output, tuple | list) else ():
                 if isinstance(item, Tensor) and item not in self.memory and not self._is_known(item):
@@ -100,8 +104,7 @@ class Recorder:
                 self.memory.bind_same(tensor, self.memory.entry(known))
                 return
         if self._leaked and not self._is_known(tensor):
-            value = self.tape.emit(f"{OPAQUE}::code", (tuple(self._leaked),), Meta.of(tensor), self.scope)
-            self.memory.bind(tensor, value)
+            self.memory.bind(tensor, self._unseen(tensor))
             return
         self.memory.bind(tensor, self.tape.constant(tensor, self._tensors), "a tensor that is kept between calls")
 
@@ -127,7 +130,7 @@ class Recorder:
         """Runs an operator and writes it down."""
         known = called(function)
         if known.makes_constant and isinstance(args[0], Tensor) and args[0] not in self.memory:
-            return self._literal(function(*args, **kwargs))
+            return self._literal(args[0], function(*args, **kwargs))
         tensors = known.given(args, kwargs)
         given = {name: self._values(item) for name, item in tensors.items()}
         if known.written:
@@ -146,9 +149,16 @@ class Recorder:
             return type(item)(self._values(part) for part in item)
         return item
 
-    def _literal(self, result: Tensor) -> Tensor:
-        self.memory.bind(result, self.tape.constant(result.clone(), self._tensors))
+    def _literal(self, tensor: Tensor, result: Tensor) -> Tensor:
+        """A tensor out of numbers, which the code may write to; or out of memory that left torch."""
+        opaque = self._leaked and not self._is_known(tensor)
+        value = self._unseen(tensor) if opaque else self.tape.constant(result.clone(), self._tensors)
+        self.memory.bind(result, value)
         return result
+
+    def _unseen(self, tensor: Tensor) -> Value:
+        """What code computed from memory that left torch."""
+        return self.tape.emit(f"{OPAQUE}::code", (tuple(self._leaked),), Meta.of(tensor), self.scope)
 
     def _by_data(
         self, known: Called, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], given: Mapping[str, Any]

@@ -48,6 +48,7 @@ class Tape:
         self.tensors: dict[str, Value] = {}
         self.constants: dict[str, Tensor] = {}
         self.nodes: list[Value] = []
+        self._lifted = itertools.count()
 
     def input(self, tensor: Tensor, name: str) -> Value:
         """A new input."""
@@ -63,8 +64,7 @@ class Tape:
 
     def constant(self, tensor: Tensor, taken: Mapping[str, Any]) -> Value:
         """A tensor that no state dict has, under a name that is not in `taken`."""
-        numbers = itertools.count(len(self.constants))
-        name = next(name for name in (f"lifted_tensor_{number}" for number in numbers) if name not in taken)
+        name = next(name for name in (f"lifted_tensor_{number}" for number in self._lifted) if name not in taken)
         self.constants[name] = tensor
         return self.tensor(tensor, name)
 

@@ -38,10 +38,15 @@ _STATISTICS: Final = {"batch_norm": (3, 4), "instance_norm": (3, 4)}
 
 
 def to_plain(graph: Graph, *, names: bool = True) -> list[Any]:
-    """The plain form of a graph; without `names` the tensors are only counted."""
+    """The plain form of a graph; without `names` the tensors are only counted.
+
+    Raises: FormatError E_GRAPH for an operator outside of the list, which only graphs to be looked at hold.
+    """
     used: dict[str, int] = {}
     nodes = []
     for node in graph.nodes:
+        if node.op not in used and not ops.is_allowed(node.op):
+            _refuse("an operator that is not in the list", node.op)
         number = used.setdefault(node.op, len(used))
         nodes.append([number, *(_plain_argument(item) for item in node.args)])
     inputs = [

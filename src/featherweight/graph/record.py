@@ -66,7 +66,7 @@ def record(model: nn.Module, example: Any) -> Recording:
         except Exception as error:  # whatever the model's code raises
             raise TraceError(
                 "the model does not run on the example",
-                where=recorder.scope or type(model).__name__,
+                where=recorder.failed or type(model).__name__,
                 value=f"{type(error).__name__}: {error}",
                 fix="Check that model(*example) runs in evaluation mode.",
             ) from error
