@@ -150,3 +150,13 @@ def test_what_does_not_fit_is_refused():
         model(torch.randn(3, 2, 5))
     with pytest.raises(UsageError, match="hx"):
         model(torch.randn(3, 2, 4), (torch.zeros(1, 3, 4), torch.zeros(1, 3, 4)))
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
+def test_it_exports_to_onnx(tmp_path):
+    for extra in ("onnx", "onnxscript"):
+        pytest.importorskip(extra)
+    model = LowRankLSTM(5, 6, [2], [3], batch_first=True).eval()
+    path = tmp_path / "recurrent.onnx"
+    torch.onnx.export(model, (torch.randn(2, 4, 5),), path, dynamo=True, verbose=False)
+    assert path.stat().st_size > 0

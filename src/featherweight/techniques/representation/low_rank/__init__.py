@@ -1,0 +1,1 @@
+"""Low rank: layers replaced by chains of thinner ones."""
