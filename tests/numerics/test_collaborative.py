@@ -58,6 +58,19 @@ def test_without_interactions_it_is_the_order_of_squared_taylor_scores():
     assert chosen.tolist() == sorted(scores.argsort()[:3].tolist())
 
 
+def test_influences_tell_how_the_loss_changes():
+    """To first order, so exactly where the loss is linear in the weights: removing w_i changes it by -u_i."""
+    weights, slopes = drawn(4, 3).requires_grad_(), drawn(20, 4, 3, seed=1)
+    losses = (slopes * weights).sum(dim=(1, 2))
+    gradients = torch.stack([torch.autograd.grad(loss, weights, retain_graph=True)[0] for loss in losses])
+    _, u = quadratic((gradients * weights).sum(2))
+    for channel in range(4):
+        without = weights.detach().clone()
+        without[channel] = 0
+        change = float(((slopes * without).sum(dim=(1, 2)) - losses).mean())
+        assert loss_change(torch.zeros(4, 4), u, torch.tensor([channel])) == pytest.approx(change)
+
+
 def test_the_gradient_counts_with_its_sign():
     """Where the loss falls when a channel goes (its mean influence is positive), the channel goes."""
     u = torch.tensor([0.0, 3.0, -3.0, 1.0])

@@ -162,5 +162,5 @@ def test_the_geometric_median_is_in_the_middle():
     distances = median_distances(filters)
     assert int(distances.argmin()) in (0, 1, 2)
     assert float(distances[0]) == pytest.approx(sum(float((filters[0] - other).norm()) for other in filters), rel=1e-6)
-    copies = median_distances(torch.ones(4, 3, 3, 3) * 1e4)
-    assert float(copies.max()) == 0.0
+    copies = median_distances(drawn(1, 200).expand(30, 200) * 1e4)
+    assert float(copies.max()) == 0.0  # a product of matrices leaves some 1e-3 here

@@ -91,6 +91,8 @@ def test_dead_channels_fill_up_last():
     gram, correlation = z.T @ z / 200, z.T @ y / 200
     assert select(gram, correlation, 5).kept.tolist() == [0, 2, 3, 5, 7]
     assert select(gram, correlation, 6).kept.tolist() == [0, 1, 2, 3, 5, 7]
+    started = lasso(gram, correlation, 1e-3, start=torch.ones(8))
+    assert started[[1, 4, 6]].tolist() == [0.0, 0.0, 0.0]
     nothing = torch.zeros(4, 4)
     assert select(nothing, torch.zeros(4), 2).kept.tolist() == [0, 1]
 
