@@ -100,11 +100,11 @@ class Site:
 
     def barrier(self) -> Result:
         """Nothing that touches this node may change."""
-        self.state.barriers.append((self.node.op, self.node.scope))
-        for ref in self.node.refs():
-            for dims in _each(self.state.dims[ref.index]):
-                for ids in dims:
-                    self.pin(ids, "an operator without a rule reads it")
+        read = [ids for ref in self.node.refs() for dims in _each(self.state.dims[ref.index]) for ids in dims]
+        if any(self.cells.find(ids).any() for ids in read):
+            self.state.barriers.append((self.node.op, self.node.scope))
+        for ids in read:
+            self.pin(ids, "an operator without a rule reads it")
         return self.fixed()
 
     def fixed(self) -> Result:

@@ -8,22 +8,22 @@ from featherweight.graph.ir import Ref
 
 _UNARY = """
 relu relu6 leaky_relu elu selu celu gelu silu mish hardtanh hardswish hardsigmoid sigmoid tanh softplus log_sigmoid
-threshold softshrink hardshrink logit add.Scalar sub.Scalar rsub.Scalar mul.Scalar div.Scalar div.Scalar_mode
-floor_divide.Scalar remainder.Scalar fmod.Scalar pow pow.Scalar float_power neg abs sign sgn square sqrt rsqrt
-reciprocal exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh asinh acosh atanh erf erfc erfinv
-sinc floor ceil round round.decimals trunc frac clamp clamp_min clamp_max nan_to_num eq ne lt le gt ge logical_not isnan
-isinf isfinite bitwise_and.Scalar bitwise_or.Scalar bitwise_xor.Scalar bitwise_not __and__.Scalar __or__.Scalar
-__lshift__.Scalar __rshift__.Scalar lgamma masked_fill.Scalar contiguous clone detach to.dtype type_as view.dtype
-zeros_like ones_like full_like fill.Scalar fill real imag conj _conj resolve_conj angle remainder.Scalar_Tensor
+threshold softshrink hardshrink logit add.Scalar sub.Scalar rsub mul.Scalar div.Scalar div.Scalar_mode
+floor_divide.Scalar remainder fmod pow pow.Scalar float_power neg abs sign sgn square sqrt rsqrt reciprocal exp exp2
+expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh asinh acosh atanh erf erfc erfinv sinc floor ceil round
+round.decimals trunc frac clamp clamp_min clamp_max nan_to_num eq ne lt le gt ge logical_not isnan isinf isfinite
+bitwise_and.Scalar bitwise_or.Scalar bitwise_xor.Scalar bitwise_not __and__.Scalar __or__.Scalar __xor__.Scalar
+__lshift__ __rshift__ lgamma masked_fill contiguous clone detach to type_as view zeros_like ones_like full_like fill
+real imag conj _conj resolve_conj angle
 """
 
 _BROADCAST = """
-add sub rsub mul div div.Tensor_mode floor_divide remainder fmod pow.Tensor_Tensor atan2 clamp.Tensor
-clamp_min.Tensor clamp_max.Tensor maximum minimum fmax fmin addcmul addcdiv lerp.Scalar lerp lerp.Tensor logaddexp hypot
-xlogy eq.Tensor ne.Tensor lt.Tensor le.Tensor gt.Tensor ge.Tensor logical_and logical_or logical_xor bitwise_and
-bitwise_or bitwise_xor bitwise_and.Tensor bitwise_or.Tensor bitwise_xor.Tensor __and__ __or__ __xor__ heaviside
-where where.ScalarSelf where.ScalarOther where.Scalar masked_fill masked_fill.Tensor max.other min.other expand_as
-rsub.Tensor complex polar broadcast_tensors
+add sub rsub.Tensor mul div div.Tensor_mode floor_divide remainder.Tensor remainder.Scalar_Tensor fmod.Tensor
+pow.Tensor_Tensor atan2 clamp.Tensor clamp_min.Tensor clamp_max.Tensor maximum minimum fmax fmin addcmul addcdiv lerp
+lerp.Tensor logaddexp hypot xlogy eq.Tensor ne.Tensor lt.Tensor le.Tensor gt.Tensor ge.Tensor logical_and logical_or
+logical_xor bitwise_and bitwise_or bitwise_xor __and__ __or__ __xor__ heaviside where where.ScalarSelf
+where.ScalarOther where.Scalar masked_fill.Tensor max.other min.other expand_as fill.Tensor complex polar
+broadcast_tensors
 """
 
 

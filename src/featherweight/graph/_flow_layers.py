@@ -207,7 +207,7 @@ def prelu(site: Site) -> Result:
 
 @rule("scaled_dot_product_attention")
 def attention(site: Site) -> Result:
-    """Query (..., L, E), key (..., S, E), value (..., S, F) to (..., L, F); grouped queries: fewer heads of key, value."""
+    """Query (..., L, E), key (..., S, E), value (..., S, F) to (..., L, F); with grouped queries fewer heads of the latter."""
     query, key, value = (site.dims(site.given[name]) for name in ("query", "key", "value"))
     site.unite(query[-1], key[-1])
     for ids in (query[-2], key[-2], value[-2]):
@@ -271,6 +271,26 @@ def gathered_pixels(site: Site) -> Result:
     shape, channel = site.out_shape(), len(inputs) - 3
     spread = shape[channel] // len(inputs[channel])
     return (*inputs[:channel], np.repeat(inputs[channel], spread), *pinned(shape[channel + 1 :]))
+
+
+@rule("col2im")
+def spread_pixels(site: Site) -> Result:
+    """(channels x places of a filter) to channels."""
+    inputs, shape = site.dims(site.given["self"]), site.out_shape()
+    channel = len(inputs) - 2
+    channels, places = site.cells.factor(inputs[channel], (shape[channel], len(inputs[channel]) // shape[channel]))
+    site.pin(places, "the places of a filter")
+    site.pin(inputs[-1], "pixels")
+    return (*inputs[:channel], channels, *pinned(shape[channel + 1 :]))
+
+
+@rule("grid_sampler")
+def grid_sampler(site: Site) -> Result:
+    """Pixels are read at places of a grid, channels stay apart."""
+    inputs, grid = site.dims(site.given["input"]), site.dims(site.given["grid"])
+    for ids in (*inputs[2:], *grid):
+        site.pin(ids, "pixels")
+    return (*inputs[:2], *pinned(site.out_shape()[2:]))
 
 
 @rule("channel_shuffle")

@@ -305,3 +305,33 @@ def index_select(site: Site) -> Result:
     dim = axis(site.given["dim"], inputs)
     site.pin(inputs[dim], "its places are picked by number")
     return replaced(inputs, dim, pinned((site.out_shape()[dim],))[0])
+
+
+@rule("gather", "take_along_dim")
+def gather(site: Site) -> Result:
+    """Places of one dimension, chosen anew at each place of the others."""
+    inputs, chosen = site.dims(site.given["self"]), site.dims(site.given.get("index", site.given.get("indices")))
+    if site.given["dim"] is None or len(inputs) != len(chosen):
+        return site.barrier()
+    dim = axis(site.given["dim"], inputs)
+    site.pin(inputs[dim], "its places are picked by number")
+    for place, (ids, other) in enumerate(zip(inputs, chosen, strict=True)):
+        if place != dim and len(ids) == len(other):
+            site.unite(ids, other)
+        elif place != dim:
+            site.pin(ids, "only some of its places are read")
+    return chosen
+
+
+@rule("slice_scatter", "select_scatter")
+def scatter(site: Site) -> Result:
+    """A range of a dimension gets other values; the other dimensions are the same in both."""
+    inputs, source = site.dims(site.given["self"]), site.dims(site.given["src"])
+    dim = axis(site.given["dim"], inputs)
+    site.pin(inputs[dim], "some of its places are written")
+    if site.node.op == "slice_scatter":
+        site.pin(source[dim], "it is written into some places of another")
+        source = replaced(source, dim)
+    for ids, other in zip(replaced(inputs, dim), source, strict=True):
+        site.unite(ids, other)
+    return inputs

@@ -83,7 +83,8 @@ class Tape:
             return given["self"]
         found = placed(known, given, pending) if pending is not None else {}
         if known.namespace == "aten":
-            call = rewrite(Call(known.packet, known.overload, given, example, True), _meta_of, self._is_untrained)
+            given_call = Call(known.packet, known.overload, given, example, strided=True, sized=True)
+            call = rewrite(given_call, _meta_of, self._is_untrained)
         if isinstance(call, Value):
             return call
         name, args = self._named(known, given, call)

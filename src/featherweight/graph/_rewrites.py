@@ -34,6 +34,7 @@ class Call:
     given: dict[str, Any]
     example: Any
     strided: bool  # whether something in the graph looks at memory layout
+    sized: bool = False  # whether shapes that say what is there already stay: other sizes may come
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ _RENAMED: Final = {
     ("view", "default"): ("reshape", "default"),
     ("_unsafe_view", "default"): ("reshape", "default"),
     ("detach_", "default"): ("detach", "default"),
+    ("floor_divide_", "Tensor"): ("floor_divide", "default"),
     ("empty", "memory_format"): ("zeros", "default"),  # what is read of it was written before, so any value serves
     ("empty_like", "default"): ("zeros_like", "default"),
     ("new_empty", "default"): ("new_zeros", "default"),
@@ -104,7 +106,7 @@ def _changes_nothing(call: Call, subject: Any, meta_of: MetaOf) -> bool:
         return start in (None, 0) and call.given.get("step", 1) == 1 and (end is None or _beyond(end))
     if call.packet == "permute":
         return list(call.given["dims"]) == list(range(len(call.given["dims"])))
-    if call.packet in ("view", "reshape", "expand", "flatten", "squeeze"):
+    if call.packet in ("view", "reshape", "expand", "flatten", "squeeze") and not call.sized:
         meta = meta_of(subject)
         whole = isinstance(call.example, torch.Tensor) and all(isinstance(size, int) for size in call.example.shape)
         static = all(isinstance(size, int) for size in call.given.get("size", call.given.get("shape", ())))

@@ -116,6 +116,21 @@ def _group_norm(given: dict[str, Any], live: list[Tensor]) -> Tensor:
     return result if given["bias"] is None else result + given["bias"].reshape(columns)
 
 
+def _batch_norm(given: dict[str, Any], live: list[Tensor]) -> Tensor | None:
+    """By the statistics of what it gets (weight standardisation): those of what is there; None with running ones."""
+    if given["running_mean"] is not None:
+        return None
+    value = given["input"]
+    weights = torch.ones((), dtype=value.dtype)
+    dims = [0, *range(2, value.dim())]
+    for dim in dims:
+        weights = weights * live[dim].to(value.dtype).reshape(-1, *(1,) * (value.dim() - 1 - dim))
+    weights = weights.expand(value.shape[0], 1, *value.shape[2:])
+    columns = (-1, *(1,) * (value.dim() - 2))
+    shaped = {name: None if given[name] is None else given[name].reshape(columns) for name in ("weight", "bias")}
+    return _standardised(value, weights, dims, given | shaped)
+
+
 def _mean(given: dict[str, Any], live: list[Tensor]) -> Tensor:
     value: Tensor = given["self"]
     dims = list(given["dim"]) if given.get("dim") is not None else list(range(value.dim()))
@@ -152,6 +167,7 @@ def _attention(given: dict[str, Any], live: list[Tensor]) -> Tensor | None:
 
 
 _COUNTED = {
+    "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "group_norm": _group_norm,
