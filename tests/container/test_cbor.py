@@ -243,3 +243,35 @@ def test_a_long_header_asks_whether_it_may_go_on():
     decoder = Decoder(data, items=5001, check=lambda: asked.append(1))
     assert len(decoder.value()) == 5000
     assert len(asked) == 5
+
+
+@given(st.lists(st.one_of(st.integers(0, 70_000), st.integers(-5, 2**63 - 1), st.text(max_size=2)), max_size=30))
+def test_small_numbers_at_once_are_those_one_by_one(values):
+    data = b"".join(encode(value) for value in values)
+    fast, slow = Decoder(data, items=2**20 + 500), Decoder(data, items=2**20 + 500)
+    found = fast.small(len(values))
+    assert found == [slow.unsigned("a number") for _ in found] == values[: len(found)]
+    assert fast.offset == slow.offset
+    if len(found) < len(values):
+        assert not isinstance(values[len(found)], int) or not 0 <= values[len(found)] < 2**32
+
+
+@pytest.mark.parametrize("data", ["1817", "1900ff", "1a0000ffff", "18", "1901", "1a000100", "9f", "40"])
+def test_small_numbers_end_before_what_is_not_in_order(data):
+    decoder = Decoder(bytes.fromhex("05" + data), items=100)
+    assert decoder.small(2) == [5]
+    with pytest.raises(FormatError):
+        decoder.unsigned("a number")
+
+
+def test_small_numbers_pass_neither_the_limit_nor_the_deadline():
+    seen = []
+    decoder = Decoder(b"\x05" * 2000, items=1500, check=lambda: seen.append(1))
+    found = []
+    while len(found) < 1400:
+        found += decoder.small(1400 - len(found))
+        found.append(decoder.unsigned("a number"))
+    assert len(seen) == 1
+    with pytest.raises(FormatError, match="E_BUDGET"):
+        for _ in range(1500 - len(found) + 1):
+            decoder.unsigned("a number")

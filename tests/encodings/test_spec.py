@@ -33,3 +33,18 @@ def test_the_tree_of_a_spec():
 def test_a_field_is_missing():
     with pytest.raises(FormatError, match="ends before a field"):
         _spec.parse((2,), (1, 0))
+
+
+def test_what_specs_end_with_is_remembered_and_still_looked_at():
+    good = (2, 1, 0, 0, 0, 0, 1, 4)  # a codebook of one float32
+    for _ in range(2):
+        assert _spec.parse((3,), good).children[0].streams == ((1, 4),)
+        with pytest.raises(FormatError, match="E_TRAILING"):
+            _spec.parse((3,), (*good, 7))
+        with pytest.raises(FormatError, match="ends before the bytes") as caught:
+            _spec.parse((3,), good[:-1])
+        assert caught.value.value == len(good) - 1
+        with pytest.raises(FormatError, match="E_OVERFLOW"):
+            _spec.parse((3,), (*good[:-2], True, 4))  # no number, although it equals one
+        with pytest.raises(FormatError, match="E_OVERFLOW"):
+            _spec.parse((3,), (*good[:-1], -1))

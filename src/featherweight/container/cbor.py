@@ -21,6 +21,7 @@ MAX_DEPTH = 16
 
 _CHECKED = 1024  # values between two looks at a deadline
 
+_NOT_SMALL = 27  # the first byte of an unsigned integer of 8 bytes; above it are other things
 _FALSE, _TRUE, _NULL, _HALF, _SINGLE, _DOUBLE = 20, 21, 22, 25, 26, 27
 _SIMPLE_VALUES = {_FALSE: False, _TRUE: True, _NULL: None}
 _FLOATS = {_HALF: ">e", _SINGLE: ">f", _DOUBLE: ">d"}
@@ -85,6 +86,29 @@ class Decoder:
         value = self._expect(UNSIGNED, what)
         return value if value <= INT64_MAX else self._int64(value, self._base + start)
 
+    def small(self, count: int) -> list[int]:
+        """As many of the next `count` values as are unsigned integers below 2^32 in their shortest form, at once."""
+        data, at, found = self._data, self._position, []
+        many = min(count, self._left % _CHECKED - 1)  # without reaching the limit, or the next look at the deadline
+        for _ in range(many):
+            head = data[at : at + 5]
+            first = head[0] if head else _NOT_SMALL
+            if first < 24:
+                found.append(first)
+                at += 1
+                continue
+            if first >= _NOT_SMALL:
+                break
+            width = 1 << (first - 24)
+            number = int.from_bytes(head[1 : 1 + width], "big")
+            if len(head) <= width or number < (24 if width == 1 else 1 << (4 * width)):
+                break
+            found.append(number)
+            at += 1 + width
+        self._position = at
+        self._left -= len(found)
+        return found
+
     def text(self, what: str) -> str:
         """The next value, which must be text."""
         start = self.offset
@@ -119,7 +143,12 @@ class Decoder:
         raise FormatError(code, what, section="header", offset=offset, value=value)
 
     def _expect(self, major: int, what: str) -> int:
-        start = self._position
+        start, left = self._position, self._left - 1
+        if left > 0 and left % _CHECKED and start < len(self._data):
+            first = self._data[start]
+            if first >> 5 == major and first & 31 < 24:  # so it is for nearly all, and nothing else is to be checked
+                self._left, self._position = left, start + 1
+                return first & 31
         found, argument = self._head()
         if found != major:
             kinds = {UNSIGNED: "an unsigned integer", TEXT: "text", ARRAY: "an array", SIMPLE: "true or false"}

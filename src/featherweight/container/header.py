@@ -102,11 +102,11 @@ def _tensors(decoder: cbor.Decoder, limits: Limits) -> tuple[TensorRecord, ...]:
         shared = _shared(decoder, before)
         name_offset = decoder.offset
         name = _name(decoder, limits, seen, shared)
-        if shared != _common(before, name):
+        if _shares_more(before, shared, name):
             decoder.fail("E_METADATA", "what a name shares with the one before is not counted right", name_offset, name)
         shape = _shape(decoder, limits)
         spec_offset = decoder.offset
-        spec = [_size(decoder, "an entry of a spec") for _ in range(decoder.array("a spec"))]
+        spec = _sizes(decoder, decoder.array("a spec"), "an entry of a spec")
         record = tensor_record(name, shape, spec, spec_offset, offset)
         if max(record.length, record.decoded) > MAX_SIZE:
             decoder.fail("E_OVERFLOW", "a section is longer than 2^53 - 1 bytes", spec_offset, record.length)
@@ -172,6 +172,12 @@ def _common(before: str, name: str) -> str:
     return name[:shared] if shared >= _LEAST_SHARED else ""
 
 
+def _shares_more(before: str, shared: str, name: str) -> bool:
+    """Whether two names that begin with `shared` have more in common that would be counted."""
+    least = len(shared) + 1 if shared else _LEAST_SHARED
+    return min(len(before), len(name)) >= least and before[:least] == name[:least]
+
+
 def _shared(decoder: cbor.Decoder, before: str) -> str:
     """Begins to read a tensor, up to the text of its name; gives what that name shares with the one before."""
     offset = decoder.offset
@@ -204,13 +210,21 @@ def _shape(decoder: cbor.Decoder, limits: Limits) -> tuple[int, ...]:
     rank = decoder.array("a shape")
     if rank > limits.rank:
         decoder.fail("E_BUDGET", f"more dimensions than the limit of {limits.rank}", start, rank)
-    shape = tuple([_size(decoder, "a dimension") for _ in range(rank)])
+    shape = tuple(_sizes(decoder, rank, "a dimension"))
     elements = math.prod([size or 1 for size in shape])  # an empty tensor's other dimensions are bounded too
     if elements > MAX_SIZE:
         decoder.fail("E_OVERFLOW", "a tensor of more than 2^53 - 1 elements", start, shape)
     if elements > limits.elements or max(shape, default=0) > limits.dimension:
         decoder.fail("E_BUDGET", "a tensor larger than the limits allow", start, shape)
     return shape
+
+
+def _sizes(decoder: cbor.Decoder, count: int, what: str) -> list[int]:
+    found = decoder.small(count)
+    while len(found) < count:
+        found.append(_size(decoder, what))
+        found += decoder.small(count - len(found))
+    return found
 
 
 def _size(decoder: cbor.Decoder, what: str) -> int:

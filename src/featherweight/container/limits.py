@@ -88,6 +88,11 @@ class Deadline:
     def __init__(self, seconds: float | None) -> None:
         self._seconds, self._start = seconds, time.monotonic()
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is an end at all."""
+        return self._seconds is not None
+
     def check(self, section: str, offset: int) -> None:
         """Raises FormatError E_DEADLINE when the time is over."""
         if self._seconds is not None and time.monotonic() - self._start > self._seconds:

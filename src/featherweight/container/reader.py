@@ -19,7 +19,7 @@ from featherweight.container.spec import CHECKSUM_BYTES, DIGEST_BYTES, PREFIX_BY
 from featherweight.core.checksum import crc32
 from featherweight.encodings import payload
 from featherweight.encodings.base import Encoding
-from featherweight.entropy.base import Work
+from featherweight.entropy.base import ALONE, Work
 from featherweight.errors import FormatError, UsageError
 from featherweight.graph.ir import Graph
 from featherweight.graph.log import Log
@@ -329,7 +329,7 @@ class Reader:
 
     def _decoded(self, section: Section, data: Bytes, threads: int = 1) -> Encoding:
         record = self.header.tensors[section.index]
-        within = Work(threads, partial(self._deadline.check, "", 0))  # decoders count from the begin of their bytes
+        within = self._within(threads)
         try:
             encoding = payload.decode_planned(record.plan, data, within)
         except FormatError as error:
@@ -340,8 +340,16 @@ class Reader:
             )
         return encoding
 
+    def _within(self, threads: int) -> Work:
+        """How decoders go about a section: they count from the begin of their bytes."""
+        if not self._deadline.limited:
+            return ALONE if threads == 1 else Work(threads)
+        return Work(threads, partial(self._deadline.check, "", 0))
+
     def _work(self, section: Section) -> Work:
         """How long steps go about a section: they look at the deadline."""
+        if not self._deadline.limited:
+            return ALONE
         return Work(check=partial(self._deadline.check, section.name, section.start))
 
     def _check_time_of_graph(self) -> None:

@@ -23,7 +23,7 @@ RECIPE, LEDGER, PROVENANCE = "recipe", "ledger", "provenance"  # extra sections 
 SURGERY = "surgery"  # another one: how the structure was changed, graph/log.py
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorRecord:
     """What the header says of one tensor; `spec` is its encoding as in `encodings/payload.py`."""
 
@@ -77,7 +77,7 @@ class Header:
     extras: tuple[ExtraRecord, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Section:
     """Where one section lies: `padding` zero bytes, then `length` bytes from `start`, then their checksum."""
 

@@ -33,15 +33,21 @@ def values(built: ModuleType, levels: Flat, trellis: int, steps: Tensor, work: W
 
     The product is rounded to float32 and then to the type of `steps`, as torch does it.
     """
-    found, state = torch.empty(len(levels), dtype=steps.dtype), 0
-    exact = steps.dtype == torch.float32
-    wide, columns = steps.detach().float().contiguous().numpy(), max(1, len(levels) // len(steps))
-    out = found.numpy() if exact else np.empty(min(len(levels), _CHUNK), np.float32)
-    for start in range(0, len(levels), _CHUNK):
+    count, columns = len(levels), max(1, len(levels) // len(steps))
+    wide = steps.detach().float().contiguous().numpy()
+    if steps.dtype == torch.float32:
+        out, state = np.empty(count, np.float32), 0
+        for start in range(0, count, _CHUNK):
+            work.check()
+            part = slice(start, start + _CHUNK)
+            state = built.levels_uniform_f32(levels[part], start, trellis, state, wide, columns, out[part])
+        return torch.from_numpy(out)
+    found, state = torch.empty(count, dtype=steps.dtype), 0
+    out = np.empty(min(count, _CHUNK), np.float32)
+    for start in range(0, count, _CHUNK):
         work.check()
-        part = levels[start : start + _CHUNK]
-        place = out[start : start + _CHUNK] if exact else out[: len(part)]
-        state = built.levels_uniform_f32(part, start, trellis, state, wide, columns, place)
-        if not exact:
-            found[start : start + _CHUNK] = torch.from_numpy(place)
+        part = slice(start, start + _CHUNK)
+        place = out[: len(levels[part])]
+        state = built.levels_uniform_f32(levels[part], start, trellis, state, wide, columns, place)
+        found[part] = torch.from_numpy(place)
     return found

@@ -9,6 +9,7 @@ from typing import TypeVar
 from featherweight.core import catalog
 from featherweight.encodings.base import Encoding, Layout, Shape
 from featherweight.entropy.base import Coder
+from featherweight.entropy.tables import symbol_size
 from featherweight.errors import EncodingError, FormatError
 
 MAX_DEPTH = 4
@@ -29,6 +30,8 @@ class Node:
     layout: Layout
     streams: tuple[tuple[int, int], ...]
     children: tuple["Node", ...]
+    length: int  # bytes that all streams take, those of children too
+    symbol_bytes: int  # that they take while they are decoded
 
     @property
     def numel(self) -> int:
@@ -58,7 +61,7 @@ def parse(shape: Shape, spec: Sequence[int]) -> Node:
 
     Raises: FormatError (E_OVERFLOW, E_COUNT, E_TRAILING, E_VERSION, E_SPAN and what `Encoding.layout` raises).
     """
-    if any(size < 0 for size in shape) or math.prod(shape) > _MAX_NUMBER:
+    if min(shape, default=0) < 0 or math.prod(shape) > _MAX_NUMBER:
         raise FormatError("E_OVERFLOW", "a shape that no tensor has", value=tuple(shape))
     cursor = _Cursor(spec)
     root = _node(cursor, tuple(shape), 1)
@@ -72,6 +75,8 @@ class _Cursor:
 
     def __init__(self, spec: Sequence[int]) -> None:
         self.spec, self.place = spec, 0
+        in_order = set(map(type, spec)) == {int} and min(spec) >= 0 and max(spec) <= _MAX_NUMBER
+        self._unchecked = len(spec) if in_order else 0  # numbers at whose kind and size nobody need look again
 
     def take(self, what: str) -> int:
         place, spec = self.place, self.spec
@@ -83,6 +88,13 @@ class _Cursor:
         self.place = place + 1
         return number
 
+    def some(self, count: int, what: str) -> tuple[int, ...]:
+        behind = self.place + count
+        if behind > self._unchecked:
+            return tuple([self.take(what) for _ in range(count)])
+        found, self.place = tuple(self.spec[self.place : behind]), behind
+        return found
+
 
 def _node(cursor: _Cursor, shape: Shape, depth: int) -> Node:
     if depth > MAX_DEPTH:
@@ -91,11 +103,19 @@ def _node(cursor: _Cursor, shape: Shape, depth: int) -> Node:
     kind = encodings().get(code)
     if kind is None:
         raise FormatError("E_VERSION", "an encoding that this version does not know", value=code)
-    fields = tuple([cursor.take("a field") for _ in range(kind.field_count)])
+    fields = cursor.some(kind.field_count, "a field")
     layout = kind.layout(shape, fields)
-    streams = tuple([_stream(cursor) for _ in layout.streams])
+    streams, length, symbol_bytes = [], 0, 0
+    for wanted in layout.streams:
+        coder, size = _stream(cursor)
+        streams.append((coder, size))
+        length += size
+        symbol_bytes += wanted.count * symbol_size(wanted.alphabet)
     children = tuple([_child(cursor, child, depth + 1) for child in layout.children])
-    return Node(kind, shape, fields, layout, streams, children)
+    for child in children:
+        length += child.length
+        symbol_bytes += child.symbol_bytes
+    return Node(kind, shape, fields, layout, tuple(streams), children, length, symbol_bytes)
 
 
 def _child(cursor: _Cursor, shape: Shape, depth: int) -> Node:

@@ -13,7 +13,7 @@ from featherweight.entropy.base import ALONE, Stream, Symbols, Work
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Packed:
     """An encoding as the container keeps it: a few unsigned integers, streams of symbols, nested encodings.
 

@@ -23,7 +23,6 @@ from featherweight.encodings._spec import MAX_DEPTH, Node, parse
 from featherweight.encodings._spec import coders as all_coders
 from featherweight.encodings.base import Encoding, Packed, Shape
 from featherweight.entropy.base import ALONE, Coder, Stream, Work
-from featherweight.entropy.tables import symbol_type
 from featherweight.errors import EncodingError, FormatError
 
 _ALWAYS = (0, 1)  # constant and raw cost nothing in a reader, and together hold every stream
@@ -78,12 +77,7 @@ def inspect(shape: Shape, spec: Sequence[int]) -> Plan:
     Raises: FormatError for a spec that no encoding of this shape has.
     """
     root = parse(shape, spec)
-    length = symbols = 0
-    for node in root.walk() if root.children else (root,):
-        for stream, (_, size) in zip(node.layout.streams, node.streams, strict=True):
-            length += size
-            symbols += stream.count * symbol_type(stream.alphabet).itemsize
-    return Plan(length, root.numel * root.itemsize, symbols, root)
+    return Plan(root.length, root.numel * root.itemsize, root.symbol_bytes, root)
 
 
 def dtype_of(shape: Shape, spec: Sequence[int]) -> torch.dtype:

@@ -30,7 +30,7 @@ def _never() -> None:
     return
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Work:
     """How a stream is decoded; the result does not depend on it."""
 

@@ -10,6 +10,8 @@ from featherweight.errors import EncodingError, FormatError
 MAX_ALPHABET = 1 << 20  # that every coder takes
 LARGEST_ALPHABET = 1 << 32  # that any coder takes
 
+_TYPES: dict[int, np.dtype[np.unsignedinteger]] = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
+
 Counts = NDArray[np.int64]
 """How often each symbol occurs, shape (alphabet,)."""
 
@@ -48,9 +50,14 @@ def check_request(stream: Stream, most: int = MAX_ALPHABET) -> None:
         )
 
 
+def symbol_size(alphabet: int) -> int:
+    """The bytes of the smallest unsigned type that holds the symbols of an alphabet."""
+    return 1 if alphabet <= 1 << 8 else 2 if alphabet <= 1 << 16 else 4 if alphabet <= 1 << 32 else 8
+
+
 def symbol_type(alphabet: int) -> np.dtype[np.unsignedinteger]:
     """The smallest unsigned type that holds the symbols of an alphabet."""
-    return np.min_scalar_type(max(alphabet - 1, 0))
+    return _TYPES[symbol_size(alphabet)]
 
 
 def histogram(symbols: Symbols, alphabet: int, work: Work = ALONE) -> Counts:
