@@ -66,9 +66,9 @@ def test_other_operators_have_plain_arguments_by_the_names_of_their_schema():
     assert Node("aten::rand.default", args).arguments() == {"size": (2, 3), "dtype": None}
 
 
-def test_unknown_operators_are_a_key_error():
+def test_unknown_operators_are_refused():
     for name in ("aten::no_such.default", "nobody::add.Tensor", "aten::add.NoSuch", "add.Tensor::"):
-        with pytest.raises(KeyError):
+        with pytest.raises(UsageError, match="knows no operator"):
             ops.foreign(name)
 
 

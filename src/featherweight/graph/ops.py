@@ -209,7 +209,7 @@ def foreign(name: str) -> Op:
     Recorded graphs may hold such nodes, to be looked at; files never do. "opaque::Class" stands for code that no
     operator describes: it takes one tuple of values, `inputs`.
 
-    Raises: KeyError when torch knows no such operator.
+    Raises: UsageError when torch knows no such operator.
     """
     namespace, _, rest = name.partition("::")
     if namespace == OPAQUE:
@@ -218,7 +218,7 @@ def foreign(name: str) -> Op:
     try:
         function = getattr(getattr(getattr(torch.ops, namespace), packet), overload or "default")
     except AttributeError as error:
-        raise KeyError(name) from error
+        raise UsageError("torch knows no operator of this name", value=name, fix="Import what defines it.") from error
     return _from_schema(name, function)
 
 
