@@ -55,3 +55,9 @@ def test_methods_that_torch_wraps_in_python_are_run_once():
 def test_batched_tensors_of_functorch_have_plain_sizes():
     found = seen(lambda x: torch.vmap(lambda row: row * row.shape[0])(x), torch.ones(2, 3))
     assert torch.equal(found, torch.full((2, 3), 3.0))
+
+
+def test_functions_of_torch_that_hand_themselves_on_are_run_once():
+    rows, columns = seen(lambda x: torch.meshgrid(x[0], x[1], indexing="ij"), torch.arange(6.0).view(2, 3))
+    assert torch.equal(rows, torch.tensor([[0.0] * 3, [1.0] * 3, [2.0] * 3]))
+    assert torch.equal(columns, torch.tensor([[3.0, 4.0, 5.0]] * 3))
