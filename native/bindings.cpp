@@ -235,12 +235,10 @@ class RansDecoder {
 
     nb::tuple decode(WritableSymbols out, std::uint64_t most, unsigned threads) {
         require(ready_ && out.size() == count_, "room for the symbols of the stream that was opened");
-        return as_tuple(on_symbols(out, [&](auto* at) { return decoder_.decode(most, threads, at); }));
-    }
-
-    nb::tuple finish(Symbols symbols) const {
-        require(ready_ && symbols.size() == count_, "the symbols of the stream that was opened");
-        return as_tuple(on_symbols(symbols, [&](auto* at) { return decoder_.finish(at); }));
+        return as_tuple(on_symbols(out, [&](auto* at) {
+            const fw::Fault fault = decoder_.decode(most, threads, at);
+            return fault || !decoder_.done() ? fault : decoder_.finish(at);
+        }));
     }
 
   private:
@@ -256,8 +254,7 @@ void bind_rans(nb::module_& m) {
         .def(nb::init<Array<const std::uint8_t>>(), nb::arg("data").noconvert())
         .def("open", &RansDecoder::open, nb::arg("count"), nb::arg("alphabet"))
         .def_prop_ro("done", &RansDecoder::done)
-        .def("decode", &RansDecoder::decode, nb::arg("symbols").noconvert(), nb::arg("most"), nb::arg("threads"))
-        .def("finish", &RansDecoder::finish, nb::arg("symbols").noconvert());
+        .def("decode", &RansDecoder::decode, nb::arg("symbols").noconvert(), nb::arg("most"), nb::arg("threads"));
 }
 
 // ---- entropy: raw ----

@@ -263,6 +263,7 @@ def test_encodings_can_be_given_up_inside_a_tensor(encoding, form, often):
     assert torch.equal(read.decoded(), encoding.to_tensor())
     as_it_is = isinstance(encoding, Dense) and encoding.stored == encoding.dtype  # there is nothing left to do
     assert asks(read.decoded) >= (0 if as_it_is else pieces)
+    assert read.is_finite()  # which reading may have found out, and tells once
     assert asks(read.is_finite) >= (pieces if isinstance(encoding, Dense) else 1)
 
 

@@ -6,6 +6,7 @@ import torch
 
 from featherweight.core.native import native as built
 from featherweight.encodings import _planes
+from featherweight.encodings.dense import Dense
 from featherweight.entropy.base import ALONE, Work
 from featherweight.errors import FormatError
 
@@ -111,3 +112,28 @@ def test_native_takes_no_planes_of_other_lengths():
             built.planes_apart(out, False, planes)
     with pytest.raises(ValueError, match="no bits"):
         built.any_full(out, 0)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("strange", [None, float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("place", [0, 4321, -1])
+def test_exponents_tell_whether_all_are_finite(kind, strange, place):
+    values = torch.linspace(-60_000, 60_000, 5000).to(kind)
+    if strange is not None:
+        values[place] = strange
+    planes = _planes.apart(values.view(torch.uint8).numpy().reshape(-1, kind.itemsize), True)
+    sure = built is not None and strange is None and kind != torch.float64  # whose exponent takes two planes
+    assert _planes.surely_finite(planes[-1], kind, ALONE) == sure
+    assert _planes.is_finite(values, ALONE) == (strange is None)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32])
+def test_what_reading_found_out_is_told_once(kind):
+    values = torch.randn(5000).to(kind)
+    dense = Dense(values)
+    read = Dense.unpack((5000,), dense.pack(next(form for form in dense.forms() if form >= 512)))
+    assert read.finite
+    read.values[7] = float("nan")
+    assert not read.finite
+    read = Dense.unpack((5000,), Dense(read.values).pack(next(form for form in dense.forms() if form >= 512)))
+    assert not read.finite

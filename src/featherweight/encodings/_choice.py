@@ -15,6 +15,7 @@ PLAIN = (0, 1)
 """The numbers of constant and raw, which always take part; neither is below the zero-order entropy."""
 
 _LONG = 1 << 16  # symbols from which on coding costs more than counting
+_SHARE = 512  # symbols: a stream is long enough for the exception if the share that has to be saved is as many
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ def choose(symbols: Symbols, stream: Stream, coders: Sequence[Coder], worth: flo
 
     Raises: EncodingError for a stream that no coder holds.
     """
-    hopeless = _is_long(stream) and _entropy_bytes(symbols, stream) > (1 - worth) * _raw_bytes(stream)
+    asked = stream.count * worth >= _SHARE and stream.alphabet <= _LONG
+    hopeless = asked and _entropy_bytes(symbols, stream) > (1 - worth) * _raw_bytes(stream)
     best: Choice | None = None
     for coder in coders:
         if hopeless and coder.static:

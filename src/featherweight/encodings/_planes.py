@@ -5,6 +5,7 @@ Natively where that was built; the loops in numpy say which bytes are right.
 
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ _EXPONENT = {
     torch.float8_e5m2: 0x7C,
 }
 """Bits that a value has all of exactly if it is NaN or infinite."""
+_UNSIGNED = {1: torch.uint8, 2: torch.uint16, 4: torch.uint32, 8: torch.uint64}
 
 
 def apart(raw: NDArray[np.uint8], turned: bool) -> tuple[Symbols, ...]:
@@ -73,13 +75,23 @@ def _together(planes: Sequence[Symbols], turned: bool, values: Symbols) -> None:
             out |= part
 
 
+def surely_finite(last: Symbols, stored: torch.dtype, work: Work) -> bool:
+    """Whether the last plane of turned values, their exponents, says that all are finite; False if in doubt."""
+    size = stored.itemsize
+    exponent = _EXPONENT.get(stored, 0) << 1
+    if native is None or not exponent or exponent != exponent >> (8 * size - 8) << (8 * size - 8):
+        return False  # the exponent lies in more planes than this one
+    return not _any_full(native, last, exponent >> (8 * size - 8), work)
+
+
 def is_finite(values: Tensor, work: Work) -> bool:
     """Whether no value (any type, any shape) is NaN or infinite."""
     if not values.is_floating_point():
         return True
     flat = values.detach().reshape(-1)
     if native is not None and flat.device.type == "cpu" and flat.dtype in _EXPONENT:
-        return _is_finite(native, flat, work)
+        bits = flat.contiguous().view(_UNSIGNED[flat.itemsize]).numpy()
+        return not _any_full(native, bits, _EXPONENT[flat.dtype], work)
     for part in torch.split(flat, _CHUNK):
         work.check()
         # half precision holds all numbers of eight bits, and torch cannot ask those themselves
@@ -88,10 +100,9 @@ def is_finite(values: Tensor, work: Work) -> bool:
     return True
 
 
-def _is_finite(built: ModuleType, flat: Tensor, work: Work) -> bool:
-    bits = flat.contiguous().view(torch.uint8).numpy().view(f"=u{flat.itemsize}")
+def _any_full(built: ModuleType, bits: NDArray[np.unsignedinteger[Any]], mask: int, work: Work) -> bool:
     for start in range(0, len(bits), _CHUNK):
         work.check()
-        if built.any_full(bits[start : start + _CHUNK], _EXPONENT[flat.dtype]):
-            return False
-    return True
+        if built.any_full(bits[start : start + _CHUNK], mask):
+            return True
+    return False

@@ -52,6 +52,7 @@ _NAN = {
 }
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
 _PLANES, _VALUES, _TURNED = 16, 32, 512
+_ASKED = "_finite"  # under which a tensor that was read keeps that its exponents are those of numbers
 _CHUNK = 1 << 20  # values read at a time
 _SMALL = 1 << 12  # fewer values do not repay turning them
 _LARGE = 1 << 16  # so many values are not smaller with all bytes in one stream
@@ -136,8 +137,8 @@ class Dense(Encoding):
         return self.is_finite()
 
     def is_finite(self, work: Work = ALONE) -> bool:
-        """See Encoding."""
-        return _planes.is_finite(self.values, work)
+        """See Encoding. What reading found out is told once, as later on somebody may have trained the values."""
+        return self.__dict__.pop(_ASKED, False) or _planes.is_finite(self.values, work)
 
     def forms(self) -> Sequence[int]:
         """All bytes in one stream, one stream for each byte of a value, or the same with the sign at the end."""
@@ -190,7 +191,10 @@ class Dense(Encoding):
             used = _converted(kept, values, work)
             if stored.is_floating_point:
                 _check_kept(used, kept, work)
-        return cls(used if len(shape) == 1 else used.reshape(shape), stored)
+        made = cls(used if len(shape) == 1 else used.reshape(shape), stored)
+        if form.turned and _planes.surely_finite(packed.streams[-1], stored, work):
+            made.__dict__[_ASKED] = True
+        return made
 
     @classmethod
     def describe(cls, fields: Sequence[int]) -> str:

@@ -83,8 +83,9 @@ def _decode(built: ModuleType, data: bytes | memoryview, stream: Stream, work: W
     decoder = built.RansDecoder(np.frombuffer(data, np.uint8))
     check_fault(decoder.open(stream.count, stream.alphabet))
     symbols = np.empty(stream.count, symbol_type(stream.alphabet))
-    while not decoder.done:
+    for _ in range(0, stream.count, _BATCH * reference.BLOCK):
         work.check()
-        check_fault(decoder.decode(symbols, _BATCH, work.threads))
-    check_fault(decoder.finish(symbols))
+        check_fault(
+            decoder.decode(symbols, _BATCH, work.threads)
+        )  # the last time also whether the table belongs to them
     return symbols
