@@ -75,6 +75,13 @@ def test_two_ranks_make_one_ladder():
     )
 
 
+def test_no_more_ranks_inside_than_the_outside_can_hold():
+    ladder = tucker_ladder((falling(20, 3), falling(40, 0.1)), (1, 1, 1), whole=1000, most=3)
+    assert all(inner <= 3 * outer for outer, inner in ladder.ranks)
+    assert list(ladder.cost) == sorted(ladder.cost, reverse=True)
+    assert ladder.ranks[-1] == (1, 1)
+
+
 def test_energy_names_the_smallest_rank():
     energies = torch.tensor([6.0, 3.0, 1.0])
     assert [rank_of_energy(energies, share) for share in (0.1, 0.6, 0.61, 0.9, 1.0)] == [1, 1, 2, 2, 3]

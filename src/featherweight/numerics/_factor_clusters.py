@@ -79,14 +79,21 @@ def bicluster(
     _check_divides(kernel.shape[1], groups[0], "inputs")
     _check_divides(kernel.shape[0], groups[1], "outputs")
     wide = kernel.detach().double().flatten(2)
-    by_input = wide.transpose(0, 1).flatten(1).unsqueeze(2)
-    by_output = wide.flatten(1).unsqueeze(2)
+    by_input, by_output = _coordinates(wide.transpose(0, 1).flatten(1)), _coordinates(wide.flatten(1))
     inputs, _ = _subspaces(by_input, groups[0], ranks[1] * groups[1], generator, starts)
     outputs, _ = _subspaces(by_output, groups[1], ranks[0] * groups[0], generator, starts)
     ordered = kernel.detach()[outputs][:, inputs]
     columns = ordered.chunk(groups[0], dim=1)
     blocks = tuple(tuple(tucker(block, ranks) for block in column.chunk(groups[1], dim=0)) for column in columns)
     return Bicluster(blocks, inputs, outputs)
+
+
+def _coordinates(rows: Tensor) -> Tensor:
+    """The rows (m, d) as items (m, at most m, 1) with the same products between them: spaces stay what they are."""
+    if rows.shape[1] > len(rows):
+        values, vectors = torch.linalg.eigh(rows @ rows.T)
+        rows = vectors * values.clamp(min=0).sqrt()
+    return rows.unsqueeze(2)
 
 
 def _subspaces(

@@ -56,15 +56,21 @@ def matrix_ladder(energies: Tensor, unit: float, whole: float, multiple: int = 1
 
 
 def tucker_ladder(
-    energies: tuple[Tensor, Tensor], units: tuple[float, float, float], whole: float, multiple: int = 1
+    energies: tuple[Tensor, Tensor],
+    units: tuple[float, float, float],
+    whole: float,
+    multiple: int = 1,
+    most: int | None = None,
 ) -> Ladder:
     """The ladder of Tucker-2 with the squared singular values of both unfoldings (outputs, inputs).
 
     `units` are the costs of an output rank, of an input rank and of a pair of them. Each rung takes away the outputs'
-    or the inputs' ranks, whichever loses less of its energy for the cost.
+    or the inputs' ranks, whichever loses less of its energy for the cost. More than `most` inputs' ranks for each of
+    the outputs' could hold nothing, and are none.
     """
     kept = [_shares(energy) for energy in energies]
     ranks = [len(kept[0]), len(kept[1])]
+    ranks[1] = _bounded(ranks, most)
     rungs = [(ranks[0], ranks[1])]
     while True:
         moves = []
@@ -78,6 +84,7 @@ def tucker_ladder(
             break
         _, axis, lower = min(moves)
         ranks[axis] = lower
+        ranks[1] = _bounded(ranks, most)
         rungs.append((ranks[0], ranks[1]))
     return Ladder(
         tuple(rungs),
@@ -85,6 +92,10 @@ def tucker_ladder(
         tuple(units[0] * out + units[1] * into + units[2] * out * into for out, into in rungs),
         whole,
     )
+
+
+def _bounded(ranks: Sequence[int], most: int | None) -> int:
+    return ranks[1] if most is None else min(ranks[1], most * ranks[0])
 
 
 def energy_product(ladders: Sequence[Ladder], budget: float) -> list[int]:

@@ -8,7 +8,7 @@ from torch import nn
 
 from featherweight.core.context import Context
 from featherweight.errors import TraceError
-from featherweight.graph.trace import trace
+from featherweight.graph.record import record
 from featherweight.numerics.factor import energy_product
 from featherweight.profiling.macs import Macs
 from featherweight.techniques.representation.low_rank._parts import Measure, Part, Ranks
@@ -53,12 +53,12 @@ def choose(wish: Wish, parts: Sequence[Part], fixed: float) -> list[Ranks | None
 
 
 def fixed_cost(model: nn.Module, context: Context, parts: Sequence[Part], measure: Measure) -> float:
-    """What the network costs beside the parts. Of a network that cannot be traced the parts are all that is counted."""
+    """What the network costs beside the parts. Where it cannot be recorded the parts are all that is counted."""
     if measure == "parameters":
         total: float = sum(parameter.numel() for parameter in model.parameters())
     else:
         try:
-            total = Macs().count(trace(model, context.example), 1).value
+            total = Macs().count(record(model, context.example).graph, 1).value
         except TraceError:
             return 0.0
     return max(0.0, total - sum(part.whole for part in parts))
@@ -76,8 +76,7 @@ def _evenly(parts: Sequence[Part], budget: float, multiple: int) -> list[Ranks]:
     """Parts of one rank that all keep the same share of their cost, as large as the budget allows."""
 
     def at(share: float) -> list[Ranks]:
-        ranks = [int(share * part.whole / part.cost((1,))) // multiple * multiple for part in parts]
-        return [(min(max(rank, multiple), *part.full),) for rank, part in zip(ranks, parts, strict=True)]
+        return [_largest(part, share * part.whole, multiple) for part in parts]
 
     low, high = 0.0, 1.0
     for _ in range(50):
@@ -85,6 +84,15 @@ def _evenly(parts: Sequence[Part], budget: float, multiple: int) -> list[Ranks]:
         costs = sum(min(part.whole, part.cost(ranks)) for part, ranks in zip(parts, at(middle), strict=True))
         low, high = (middle, high) if costs <= budget else (low, middle)
     return at(low)
+
+
+def _largest(part: Part, most: float, multiple: int) -> Ranks:
+    """The largest multiple whose cost is at most `most`; the smallest where none is."""
+    low, high = 1, max(1, part.full[0] // multiple)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if part.cost((middle * multiple,)) <= most else (low, middle - 1)
+    return (min(low * multiple, part.full[0]),)
 
 
 def _alone(wish: Wish, part: Part) -> Ranks:

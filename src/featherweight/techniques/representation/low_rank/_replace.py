@@ -21,12 +21,12 @@ def replace(model: nn.Module, modules: Mapping[str, nn.Module], context: Context
         return
     step = Replacement(tuple((path, describe(module)) for path, module in modules.items()))
     old = {path: model.get_submodule(path) for path in modules}
-    _put(model, modules)
+    put(model, modules)
     try:
         with evaluating(model), torch.no_grad():
             model(*context.example)
     except (AttributeError, RuntimeError, TypeError, FeatherweightError) as error:
-        _put(model, old)
+        put(model, old)
         raise TechniqueError(
             f"the model does not run with its layers replaced: {error}",
             value=sorted(modules),
@@ -35,7 +35,8 @@ def replace(model: nn.Module, modules: Mapping[str, nn.Module], context: Context
     keep_log(model, log_of(model) + Log((step,)))
 
 
-def _put(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
+def put(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
+    """Puts modules at their paths, and nothing else."""
     for path, module in modules.items():
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, module)

@@ -1,8 +1,8 @@
-"""The settings that all low-rank techniques share, and the one way in which they replace layers."""
+"""The settings that all low-rank techniques share, and how those that look at weights alone replace layers."""
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -21,7 +21,7 @@ Of = Literal["macs", "parameters", "ratio", "energy", "automatic"]
 
 @dataclass(frozen=True, kw_only=True)
 class LowRank(Technique):
-    """Fields and steps of a technique that replaces layers one by one, without looking at data."""
+    """The settings of a technique that replaces layers by chains of thinner ones."""
 
     strength: ClassVar[str | None] = "keep"
     gentle: ClassVar[float] = 1.0
@@ -48,6 +48,33 @@ class LowRank(Technique):
             if not fits:
                 raise ConfigError("out of range", where=name, value=getattr(self, name), fix=f"Use {expected}.")
 
+    @property
+    def measure(self) -> Measure:
+        """What costs are counted in."""
+        return "parameters" if self.of == "parameters" else "macs"
+
+    def chosen(
+        self, parts: Mapping[str, list[Part]], model: nn.Module, context: Context
+    ) -> dict[str, list[Ranks | None]]:
+        """The ranks of the parts of each layer; None for a part that stays whole."""
+        flat = [part for own in parts.values() for part in own]
+        budget = self.rank is None and self.of == self.measure
+        fixed = fixed_cost(model, context, flat, self.measure) if budget else 0.0
+        ranks = iter(choose(self, flat, fixed))
+        return {path: [next(ranks) for _ in own] for path, own in parts.items()}
+
+    def trained_on(self, model: nn.Module, context: Context) -> nn.Module:
+        """The model after fine-tuning, where there is any."""
+        if self.epochs > 0:
+            rate = self.learning_rate * context.training.learning_rate
+            context.finetune(model, Finetuning(epochs=self.epochs, learning_rate=rate))
+        return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByWeights(LowRank):
+    """The steps of a technique that factors each layer by itself."""
+
     @abstractmethod
     def parts(self, layer: Layer, measure: Measure, context: Context) -> list[Part]:
         """What of a layer can be factored, each with its ranks and their costs; nothing: the layer stays."""
@@ -66,43 +93,46 @@ class LowRank(Technique):
         to be replaced; ConfigError for a pattern that fits nothing.
         """
         found = find(model, context, self.kinds, self.layers)
-        whole = dict(found.whole)
-        measure: Measure = "parameters" if self.of == "parameters" else "macs"
-        parts = {layer.path: self.parts(layer, measure, context) for layer in found.layers}
-        flat = [part for layer in found.layers for part in parts[layer.path]]
-        fixed = fixed_cost(model, context, flat, measure) if self.rank is None and self.of == measure else 0.0
-        chosen = iter(choose(self, flat, fixed))
-        modules, ranks = {}, {}
-        for layer in found.layers:
-            own = [next(chosen) for _ in parts[layer.path]]
-            if any(item is not None for item in own):
-                modules[layer.path] = self.build(layer, own, context)
-                ranks[layer.path] = own
-            else:
-                whole[layer.path] = "its factors would cost more than it does" if own else "it has one rank or none"
+        parts = {layer.path: self.parts(layer, self.measure, context) for layer in found.layers}
+        ranks = self.chosen(parts, model, context)
+        taken = {path: own for path, own in ranks.items() if any(item is not None for item in own)}
+        modules = {path: self.build(found.by_path[path], own, context) for path, own in taken.items()}
+        context.record("ranks", plain(taken))
+        context.record("whole", found.whole | reasons(ranks))
+        context.record("gains", {path: self._gains(found.by_path[path], taken[path], context) for path in taken})
+        if not modules:
+            return model
+        return self.put(model, modules, context)
+
+    def put(self, model: nn.Module, modules: Mapping[str, nn.Module], context: Context) -> nn.Module:
+        """The model with the modules in their places, trained on."""
         replace(model, modules, context)
-        context.record("ranks", {path: _plain(own) for path, own in ranks.items()})
-        context.record("whole", whole)
-        context.record("gains", {path: self._gains(found.by_path[path], ranks[path], context) for path in ranks})
-        if modules and self.epochs > 0:
-            rate = self.learning_rate * context.training.learning_rate
-            self.finetune(model, list(modules), Finetuning(epochs=self.epochs, learning_rate=rate), context)
-        return model
+        return self.trained_on(model, context)
 
-    def finetune(self, model: nn.Module, paths: list[str], settings: Finetuning, context: Context) -> None:
-        """Trains on after the replacement of the modules at `paths`."""
-        context.finetune(model, settings)
-
-    def _gains(self, layer: Layer, ranks: list[Ranks | None], context: Context) -> Mapping[str, float]:
-        """Cost of the layer's matrices before, over their cost now; biases are the same in both and not counted."""
-        names: dict[str, Measure] = {"storage": "parameters", "computation": "macs"}
-        gains = {}
-        for name, measure in names.items():
-            parts = self.parts(layer, measure, context)
-            costs = [part.whole if own is None else part.cost(own) for part, own in zip(parts, ranks, strict=True)]
-            gains[name] = sum(part.whole for part in parts) / sum(costs)
-        return gains
+    def _gains(self, layer: Layer, ranks: list[Ranks | None], context: Context) -> dict[str, float]:
+        measures: tuple[Measure, ...] = ("parameters", "macs")
+        return gains_of({measure: self.parts(layer, measure, context) for measure in measures}, ranks)
 
 
-def _plain(ranks: list[Ranks | None]) -> list[list[int] | None]:
-    return [None if item is None else list(item) for item in ranks]
+def plain(ranks: Mapping[str, Sequence[Ranks | None]]) -> dict[str, list[list[int] | None]]:
+    """Ranks as JSON values."""
+    return {path: [None if item is None else list(item) for item in own] for path, own in ranks.items()}
+
+
+def reasons(ranks: Mapping[str, Sequence[Ranks | None]]) -> dict[str, str]:
+    """Why layers without any rank stay as they are."""
+    return {
+        path: "its factors would cost more than it does" if own else "it cannot be factored in this form"
+        for path, own in ranks.items()
+        if all(item is None for item in own)
+    }
+
+
+def gains_of(parts: Mapping[Measure, list[Part]], ranks: Sequence[Ranks | None]) -> dict[str, float]:
+    """Cost of a layer's matrices before, over their cost now: "storage" and "computation", biases not counted."""
+    gains = {}
+    for measure, own in parts.items():
+        costs = [part.whole if item is None else part.cost(item) for part, item in zip(own, ranks, strict=True)]
+        name = "storage" if measure == "parameters" else "computation"
+        gains[name] = sum(part.whole for part in own) / sum(costs)
+    return gains

@@ -25,11 +25,11 @@ from featherweight.techniques.representation.low_rank._parts import (
     chain,
     convolution,
 )
-from featherweight.techniques.representation.low_rank._settings import LowRank
+from featherweight.techniques.representation.low_rank._settings import ByWeights
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cp(LowRank):
+class Cp(ByWeights):
     """Replaces a convolution by a chain of thin ones, each along one axis. Lebedev et al. 2015.
 
     Every layer keeps the same share of its cost: how good a rank is shows only when it has been fitted. The strides and

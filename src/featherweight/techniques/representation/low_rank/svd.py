@@ -28,11 +28,11 @@ from featherweight.techniques.representation.low_rank._parts import (
     linear,
     matrix_part,
 )
-from featherweight.techniques.representation.low_rank._settings import LowRank
+from featherweight.techniques.representation.low_rank._settings import ByWeights
 
 
 @dataclass(frozen=True, kw_only=True)
-class Svd(LowRank):
+class Svd(ByWeights):
     """Replaces a layer by two thin ones, its matrix cut to its largest singular values. Survey [45], [34].
 
     Linear layers become two; so do convolutions, by channel (k x k, then one place) or in the plane (k x 1, then

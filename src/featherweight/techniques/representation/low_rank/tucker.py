@@ -24,11 +24,11 @@ from featherweight.techniques.representation.low_rank._parts import (
     chain,
     convolution,
 )
-from featherweight.techniques.representation.low_rank._settings import LowRank, Of
+from featherweight.techniques.representation.low_rank._settings import ByWeights, Of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tucker(LowRank):
+class Tucker(ByWeights):
     """Replaces a convolution by a narrow one between two of one place each. Survey [33], Kim et al. 2016.
 
     By default the ranks are found by variational Bayes (EVBMF) on both unfoldings of the kernel, and `keep` is the
