@@ -16,8 +16,6 @@ from featherweight.techniques.representation.low_rank._find import Layer, find
 from featherweight.techniques.representation.low_rank._parts import Measure, Part
 from featherweight.techniques.representation.low_rank._replace import replace
 
-Of = Literal["macs", "parameters", "ratio", "energy", "automatic"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class LowRank(Technique):
@@ -28,8 +26,9 @@ class LowRank(Technique):
     kinds: ClassVar[tuple[type[nn.Module], ...]] = ()
 
     keep: float = 0.5  # how much is kept, 0 < keep <= 1; of what, `of` says
-    of: Of = "macs"  # the network's multiply-adds or parameters; each layer's ratio of ranks, energy, or at least that
-    # ratio of ranks and all that stand out of the noise ("automatic")
+    # the network's multiply-adds or parameters; each layer's ratio of ranks, or energy; "automatic": at least that
+    # ratio of ranks, and all that stand out of the noise
+    of: Literal["macs", "parameters", "ratio", "energy", "automatic"] = "macs"  # what `keep` is a share of
     rank: int | None = None  # the same rank for every layer, 1 or more, in place of `keep`
     multiple: int = 1  # ranks are multiples of this, 1 or more, or full; 8 and 16 suit processors
     layers: tuple[str, ...] = ()  # patterns of layer names; empty: all that can be factored

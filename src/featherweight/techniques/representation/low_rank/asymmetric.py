@@ -49,8 +49,8 @@ class Asymmetric(LowRank):
     applies_to: ClassVar[tuple[str, ...]] = ("conv", "linear")
     kinds: ClassVar[tuple[type[nn.Module], ...]] = (*CONVOLUTIONS, nn.Linear)
 
-    of: Literal["macs", "parameters", "ratio", "energy"] = "macs"  # the network's multiply-adds or parameters; each
-    # layer's ratio of ranks, or energy of answers
+    # the network's multiply-adds or parameters; each layer's ratio of ranks, or energy
+    of: Literal["macs", "parameters", "ratio", "energy"] = "macs"  # of answers
     epochs: float = 0.0  # of fine-tuning afterwards, >= 0
     form: Literal["channel", "spatial"] = "spatial"  # "spatial": kernels of two axes are split in the plane, too
     asymmetric: bool = True  # fit on what the cut network reads; False: on what the original reads

@@ -45,8 +45,8 @@ class Svd(ByWeights):
     kinds: ClassVar[tuple[type[nn.Module], ...]] = (*CONVOLUTIONS, nn.Linear, *_recurrent.KINDS)
 
     form: Literal["channel", "spatial"] = "channel"  # of convolutions; "spatial" needs two axes, others go by channel
-    distance: Literal["weights", "inputs"] = "weights"  # what is nearest: weights, or outputs on the calibration data
-    # (linear layers and convolutions by channel; LSTM and GRU always by weights)
+    # what is nearest: weights, or with "inputs" the outputs on the calibration data (linear layers and convolutions by
+    distance: Literal["weights", "inputs"] = "weights"  # channel; LSTM and GRU always by weights)
     recurrent: Literal["apart", "shared"] = "apart"  # "shared": both matrices of an LSTM have one left factor
     examples: int = 256  # of calibration data for the distance of inputs, 1 or more
 

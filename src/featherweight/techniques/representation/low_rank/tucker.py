@@ -6,7 +6,7 @@ stride, padding and dilation) and 1x1 (R_o to n, with the bias): c R_i + k^2 R_i
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 from torch import Tensor, nn
 
@@ -24,7 +24,7 @@ from featherweight.techniques.representation.low_rank._parts import (
     chain,
     convolution,
 )
-from featherweight.techniques.representation.low_rank._settings import ByWeights, Of
+from featherweight.techniques.representation.low_rank._settings import ByWeights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,9 @@ class Tucker(ByWeights):
     kinds: ClassVar[tuple[type[nn.Module], ...]] = CONVOLUTIONS
 
     keep: float = 0.1  # how much is kept, 0 < keep <= 1; of what, `of` says
-    of: Of = "automatic"  # "automatic": ranks that stand out of the noise, at least the share `keep`; see svd
+    # the network's multiply-adds or parameters; each layer's ratio of ranks, or energy; "automatic": at least that
+    # ratio of ranks, and all that stand out of the noise
+    of: Literal["macs", "parameters", "ratio", "energy", "automatic"] = "automatic"  # what `keep` is a share of
     sweeps: int = 25  # of orthogonal iteration, 0 or more; 0 takes the higher-order SVD as it is
 
     def parts(self, layer: Layer, measure: Measure, context: Context) -> list[Part]:
