@@ -21,7 +21,7 @@ def test_what_no_output_needs_is_left_out():
     unused = tape.tensor(torch.zeros(3), "v")
     tape.operate(called(aten.relu.default), {"self": unused}, torch.zeros(3), "", None)
     total = tape.operate(called(aten.add.Tensor), {"self": x, "other": w}, torch.zeros(2), "a.b", None)
-    graph, origins = finished(tape, {"y": (total, None)}, {})
+    graph, origins, _ = finished(tape, {"y": (total, None)}, {})
     assert (graph.inputs, graph.tensors, graph.outputs) == (("x",), ("w",), {"y": (Ref(2), None)})
     assert [(node.op, node.args, node.scope) for node in graph.nodes] == [("add", (Ref(0), Ref(1)), "a.b")]
     assert (graph.buffers, origins) == (frozenset(), {})

@@ -11,7 +11,6 @@ from typing import TypeAlias, cast
 from torch import nn
 
 from featherweight.errors import FeatherweightError, SurgeryError
-from featherweight.graph._flow_base import Count
 from featherweight.graph.cells import Ids
 from featherweight.graph.cut import left
 from featherweight.graph.origins import Attribute, Constant, Expr, Operation, Place, Size, evaluate
@@ -22,17 +21,25 @@ _Look: TypeAlias = Callable[[Attribute | Size], int]
 
 
 class UnsolvableError(SurgeryError):
-    """Numbers of channels that the code of a module cannot follow; `parts` are the channels that each of them counts."""
+    """Numbers of channels that the code of a module cannot follow; `parts` are the channels that each counts."""
 
     parts: tuple[Ids, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Equation:
-    count: Count
+    """`expr` has to give `wanted`. `counted` are the channels it is about; `where` and `what` say it to people."""
+
     expr: Expr
     wanted: int
-    attributes: tuple[Attribute, ...]
+    counted: tuple[Ids, ...]
+    where: str
+    what: str
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        """The unknowns."""
+        return tuple(item for item in _leaves(self.expr) if isinstance(item, Attribute))
 
 
 def settings_for(structure: Structure, gone: Mask, model: nn.Module) -> tuple[tuple[str, str, Value], ...]:
@@ -40,9 +47,8 @@ def settings_for(structure: Structure, gone: Mask, model: nn.Module) -> tuple[tu
 
     Raises: UnsolvableError when no values of the attributes give the sizes that are left.
     """
-    origins = structure.flow.origins or {}
     found: dict[Attribute, int] = {}
-    equations = _equations(structure, gone, origins)
+    equations = [*_counts(structure, gone), *_comparisons(structure)]
 
     def look(item: Attribute | Size) -> int:
         if isinstance(item, Attribute):
@@ -52,29 +58,43 @@ def settings_for(structure: Structure, gone: Mask, model: nn.Module) -> tuple[tu
     for equation in equations:
         if isinstance(equation.expr, Attribute) and equation.wanted != look(equation.expr):
             if equation.expr in found:
-                raise _unsolvable(structure, equation, equations)
+                raise _unsolvable(equation, equations)
             found[equation.expr] = equation.wanted
     for equation in equations:
         if _value(equation.expr, look) != equation.wanted:
-            _solve(structure, equation, equations, found, look)
+            _solve(equation, equations, found, look)
     for equation in equations:
         if _value(equation.expr, look) != equation.wanted:
-            raise _unsolvable(structure, equation, equations)
+            raise _unsolvable(equation, equations)
     return _settings(found, model)
 
 
-def _equations(structure: Structure, gone: Mask, origins: Mapping[Place, Expr]) -> list[_Equation]:
+def _counts(structure: Structure, gone: Mask) -> list[_Equation]:
+    """The integers in the graph that count channels and come from somewhere."""
+    origins, graph = structure.flow.origins or {}, structure.flow.graph
     result = []
     for count in structure.flow.counts:
         expr = origins.get(Place(count.value, count.parameter, count.position))
         if expr is not None:
-            result.append(_Equation(count, expr, left(structure, count, gone), tuple(_attributes(expr))))
+            node = graph.nodes[count.value - graph.first_node]
+            what = f"computes the {count.parameter} of {node.op} as {_words(expr)}"
+            counted = (count.ids, *_counted(structure, expr))
+            result.append(_Equation(expr, left(structure, count, gone), counted, node.scope, what))
     return result
 
 
-def _solve(
-    structure: Structure, equation: _Equation, others: list[_Equation], found: dict[Attribute, int], look: _Look
-) -> None:
+def _comparisons(structure: Structure) -> list[_Equation]:
+    """What the code compares and found equal must stay so."""
+    result = []
+    for one, other in structure.flow.equal:
+        expr = Operation("sub", one, other)
+        what = f"compares {_words(one)} with {_words(other)}"
+        where = next((item.path for item in _leaves(expr) if isinstance(item, Attribute)), "")
+        result.append(_Equation(expr, 0, tuple(_counted(structure, expr)), where, what))
+    return result
+
+
+def _solve(equation: _Equation, others: list[_Equation], found: dict[Attribute, int], look: _Look) -> None:
     """Finds one attribute's value that satisfies all equations in which it occurs, from small to large."""
     for attribute in equation.attributes:
         if attribute in found:
@@ -85,7 +105,7 @@ def _solve(
             if all(_value(item.expr, look) == item.wanted for item in mine):
                 return
         del found[attribute]
-    raise _unsolvable(structure, equation, others)
+    raise _unsolvable(equation, others)
 
 
 def _value(expr: Expr, look: _Look) -> int | None:
@@ -93,10 +113,6 @@ def _value(expr: Expr, look: _Look) -> int | None:
         return evaluate(expr, look)
     except FeatherweightError:
         return None
-
-
-def _attributes(expr: Expr) -> list[Attribute]:
-    return [item for item in _leaves(expr) if isinstance(item, Attribute)]
 
 
 def _leaves(expr: Expr) -> list[Expr]:
@@ -135,29 +151,38 @@ def _settings(found: Mapping[Attribute, int], model: nn.Module) -> tuple[tuple[s
         items = result.get(key, _held(model, attribute))
         if isinstance(items, tuple):
             result[key] = (*items[: attribute.position], value, *items[attribute.position + 1 :])
-    return tuple((path, name, value) for (path, name), value in sorted(result.items()))
+    everywhere = (
+        (path, name, value) for (first, name), value in result.items() for path in _sharing(model, first, name)
+    )
+    return tuple(sorted(everywhere))
 
 
-def _unsolvable(structure: Structure, equation: _Equation, others: list[_Equation]) -> UnsolvableError:
-    graph, count = structure.flow.graph, equation.count
-    node = graph.nodes[count.value - graph.first_node]
+def _sharing(model: nn.Module, first: str, name: str) -> list[str]:
+    """The paths of all modules that hold the same configuration object as the first one."""
+    holder, dot, _ = name.partition(".")
+    if not dot:
+        return [first]
+    held = getattr(model.get_submodule(first), holder)
+    return [path for path, module in model.named_modules() if vars(module).get(holder) is held]
+
+
+def _unsolvable(equation: _Equation, others: list[_Equation]) -> UnsolvableError:
     error = UnsolvableError(
-        f"the code of the module computes the {count.parameter} of {node.op} as {_words(equation.expr)}, "
-        "which cannot follow these channels",
-        where=node.scope or "the network",
+        f"the code of the module {equation.what}, which cannot follow these channels",
+        where=equation.where or "the network",
         value=equation.wanted,
         fix="Take as many channels of all the layers that it counts, or leave them whole: keep=[...].",
     )
     shared = set(equation.attributes)
     tied = [equation, *(item for item in others if shared & set(item.attributes))]
-    error.parts = tuple(part for item in tied for part in _counted(structure, item))
+    error.parts = tuple(part for item in tied for part in item.counted)
     return error
 
 
-def _counted(structure: Structure, equation: _Equation) -> list[Ids]:
-    """The channels that an equation is about: those of the integer, and those of the sizes in its expression."""
-    found = [equation.count.ids]
-    for item in _leaves(equation.expr):
+def _counted(structure: Structure, expr: Expr) -> list[Ids]:
+    """The channels whose sizes are in an expression."""
+    found = []
+    for item in _leaves(expr):
         dims = structure.flow.dims[item.value] if isinstance(item, Size) else None
         if isinstance(item, Size) and isinstance(dims, tuple):
             found.append(dims[item.dim])

@@ -207,7 +207,7 @@ def prelu(site: Site) -> Result:
 
 @rule("scaled_dot_product_attention")
 def attention(site: Site) -> Result:
-    """Query (..., L, E), key (..., S, E), value (..., S, F) to (..., L, F); with grouped queries fewer heads of the latter."""
+    """Query (..., L, E), key (..., S, E), value (..., S, F) to (..., L, F); key and value may have fewer heads."""
     query, key, value = (site.dims(site.given[name]) for name in ("query", "key", "value"))
     site.unite(query[-1], key[-1])
     for ids in (query[-2], key[-2], value[-2]):

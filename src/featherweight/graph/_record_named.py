@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,18 @@ class Named(int):
 
     expr: Expr
     terms: int
+    met: ClassVar[list[tuple[Expr, Expr]] | None] = None  # what was found equal in a comparison, while it is noted
+
+    def __eq__(self, other: object) -> bool:
+        same = int(self) == other
+        if same and Named.met is not None and isinstance(other, Named) and other.expr != self.expr:
+            Named.met.append((self.expr, other.expr))
+        return same
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = int.__hash__
 
     def __new__(cls, value: int, expr: Expr, terms: int = 1) -> "Named":
         """The integer `value`; `terms` is the number of leaves of `expr`."""
@@ -85,6 +97,16 @@ for _kind, _names in {
 def expr_of(value: int) -> Expr:
     """Where an integer came from."""
     return value.expr if isinstance(value, Named) else Constant(int(value))
+
+
+@contextmanager
+def comparisons() -> Iterator[list[tuple[Expr, Expr]]]:
+    """What the code compares and finds equal meanwhile, as a check that sizes fit does: both expressions."""
+    Named.met = []
+    try:
+        yield Named.met
+    finally:
+        Named.met = None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from featherweight.graph.trace import canonical_names
 class Recorder:
     """What a run of a network writes down."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, loose: bool = False) -> None:
         named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
         canonical = canonical_names(model)
         kept = set(model.state_dict(keep_vars=True))
@@ -32,7 +32,7 @@ class Recorder:
         self.memory = Memory(self.tape, lambda: self.scope)
         self.pending: Pending | None = None
         self.failed = ""  # the innermost module that raised
-        self._model = model
+        self._model, self._loose = model, loose
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._names = {id(tensor): canonical[name] for name, tensor in named}
         self._unkept = set(canonical.values()) - kept
@@ -165,7 +165,7 @@ class Recorder:
     ) -> Any:
         """A result that Python or a shape depends on: a constant where no input goes into it."""
         values = [value for item in given.values() for value in (item if isinstance(item, list | tuple) else [item])]
-        if any(isinstance(value, Value) and value.depends for value in values):
+        if any(isinstance(value, Value) and self._varies(value) for value in values):
             raise _depends_on_data(known.packet, self.scope or type(self._model).__name__)
         result = function(*args, **kwargs)
         for item in result if isinstance(result, tuple | list) else [result]:
@@ -250,13 +250,16 @@ class Recorder:
     def leaked(self, tensor: Tensor) -> None:
         """The memory of a tensor goes where operators cannot be seen."""
         value = self.value_of(tensor)
-        if value.depends:
+        if value.given:
             self._leaked.append(value)
 
     def check_constant(self, tensor: Tensor, what: str) -> None:
         """Raises: TraceError when Python asks for the values of a tensor that depends on an input."""
-        if self.value_of(tensor).depends:
+        if self._varies(self.value_of(tensor)):
             raise _depends_on_data(what, self.scope or type(self._model).__name__)
+
+    def _varies(self, value: Value) -> bool:
+        return value.given and (value.learned or not self._loose)
 
 
 def _depends_on_data(what: str, where: str) -> TraceError:

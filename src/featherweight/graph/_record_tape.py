@@ -1,7 +1,7 @@
 """What a recording writes down: values, the operators that make them, and at the end the graph with its origins."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,7 +25,8 @@ _SERIALS: Final = itertools.count()  # of all recordings, so that sizes kept fro
 class Value:
     """A value of the recording: an input, a tensor, or the result of an operator.
 
-    `serial` stands in Size expressions until the graph has its numbers. `depends`: whether it depends on an input.
+    `serial` stands in Size expressions until the graph has its numbers. `given`: whether it depends on an input;
+    `learned`: whether on a floating-point input or a parameter.
     """
 
     kind: str  # "input", "tensor" or the name of an operator
@@ -33,7 +34,8 @@ class Value:
     meta: NodeMeta = None
     scope: str = ""
     name: str = ""
-    depends: bool = False
+    given: bool = False
+    learned: bool = False
     found: Found = field(default_factory=dict)
     reads: tuple["Value", ...] = ()
     serial: int = field(default_factory=lambda: next(_SERIALS))
@@ -52,14 +54,14 @@ class Tape:
 
     def input(self, tensor: Tensor, name: str) -> Value:
         """A new input."""
-        value = Value("input", meta=Meta.of(tensor), name=name, depends=True)
+        value = Value("input", meta=Meta.of(tensor), name=name, given=True, learned=tensor.is_floating_point())
         self.inputs.append(value)
         return value
 
     def tensor(self, tensor: Tensor, name: str) -> Value:
         """The parameter or buffer of this name."""
         if name not in self.tensors:
-            self.tensors[name] = Value("tensor", meta=Meta.of(tensor), name=name)
+            self.tensors[name] = Value("tensor", meta=Meta.of(tensor), name=name, learned=name in self.parameters)
         return self.tensors[name]
 
     def constant(self, tensor: Tensor, taken: Mapping[str, Any]) -> Value:
@@ -71,8 +73,8 @@ class Tape:
     def emit(self, kind: str, args: tuple[Any, ...], meta: NodeMeta, scope: str, found: Found | None = None) -> Value:
         """The result of an operator."""
         reads = tuple(parts_in(args, Value))
-        depends = any(value.depends for value in reads)
-        value = Value(kind, args, meta, scope, depends=depends, found=found or {}, reads=reads)
+        value = Value(kind, args, meta, scope, found=found or {}, reads=reads)
+        value.given, value.learned = any(item.given for item in reads), any(item.learned for item in reads)
         self.nodes.append(value)
         return value
 
@@ -121,11 +123,17 @@ def _meta_of(value: Any) -> Meta | None:
 # from the tape to the graph -------------------------------------------------------------------------------------
 
 
-def finished(tape: Tape, outputs: Any, attributes: AttributeValues) -> tuple[Graph, dict[Place, Expr]]:
-    """The graph of what the outputs need, and the origins of its integers."""
+def finished(
+    tape: Tape, outputs: Any, attributes: AttributeValues, whole: bool = False
+) -> tuple[Graph, dict[Place, Expr], Callable[[Expr], Expr | None]]:
+    """The graph of what the outputs need (`whole`: of all that ran), and the origins of its integers.
+
+    The function that comes third puts an expression into the graph's numbers; None for one that is not of this run.
+    """
     shortcuts = _shortcuts(tape)
     by_serial = {value.serial: value for value in (*tape.inputs, *tape.tensors.values(), *tape.nodes)}
-    needed = _needed(parts_in(outputs, Value), by_serial, shortcuts)
+    wanted = parts_in(outputs, Value)
+    needed = _needed([*wanted, *(tape.nodes if whole else ())], by_serial, shortcuts)
     nodes = [value for value in tape.nodes if id(value) in needed]
     tensors = _by_first_use(nodes, needed, outputs, tape, shortcuts)
     numbered = [*tape.inputs, *tensors, *nodes]
@@ -153,7 +161,8 @@ def finished(tape: Tape, outputs: Any, attributes: AttributeValues) -> tuple[Gra
         notes=("all sizes are those of the example",),
     )
     finals = {serial: number.get(id(_real(value, shortcuts)), -1) for serial, value in by_serial.items()}
-    return graph, _origins(graph, nodes, finals, attributes)
+    known = _Expressions(graph, finals, attributes)
+    return graph, _origins(graph, nodes, known), known.numbered
 
 
 def _shortcuts(tape: Tape) -> dict[int, Value]:
@@ -193,35 +202,44 @@ def _by_first_use(
     return [*first, *(value for value in tape.tensors.values() if id(value) in needed and value not in first)]
 
 
-def _origins(
-    graph: Graph, nodes: Iterable[Value], finals: Mapping[int, int], attributes: AttributeValues
-) -> dict[Place, Expr]:
-    """The origins in the graph's numbers; those that do not give the integer they stand for are left out."""
+@dataclass(frozen=True)
+class _Expressions:
+    """Expressions in a graph's numbers; `finals` are those by serial, -1 for what is not in the graph."""
 
-    def numbered(size: Size) -> Size:
-        return Size(finals.get(size.value, -1), size.dim)
+    graph: Graph
+    finals: Mapping[int, int]
+    attributes: AttributeValues
 
-    def lookup(leaf: Attribute | Size) -> int:
+    def numbered(self, expr: Expr) -> Expr | None:
+        """The expression; None where it came from another model or an earlier run, through a cache of the code."""
+        found = with_sizes(expr, lambda size: Size(self.finals.get(size.value, -1), size.dim))
+        return None if self.value(found) is None else found
+
+    def value(self, expr: Expr) -> int | None:
+        """What it is at the sizes of the example."""
+        try:
+            return evaluate(expr, self._lookup)
+        except (KeyError, UsageError):
+            return None
+
+    def _lookup(self, leaf: Attribute | Size) -> int:
         if isinstance(leaf, Attribute):
-            return attributes[leaf]
-        meta = graph.meta(Ref(leaf.value)) if leaf.value >= 0 else None
+            return self.attributes[leaf]
+        meta = self.graph.meta(Ref(leaf.value)) if leaf.value >= 0 else None
         if not isinstance(meta, Meta):
             raise UsageError("a size of a value that is not in the graph", value=leaf)
         return meta.shape[leaf.dim]
 
+
+def _origins(graph: Graph, nodes: Iterable[Value], known: _Expressions) -> dict[Place, Expr]:
+    """The origins in the graph's numbers; those that do not give the integer they stand for are left out."""
     origins: dict[Place, Expr] = {}
     for place, (value, node) in enumerate(zip(nodes, graph.nodes, strict=True), graph.first_node):
-        if not value.found:
-            continue
-        arguments = node.arguments()
-        for (parameter, position), expr in value.found.items():
-            expr = with_sizes(expr, numbered)
+        arguments = node.arguments() if value.found else {}
+        for (parameter, position), made in value.found.items():
+            expr = known.numbered(made)
             here = arguments.get(parameter)
             here = here[position] if position is not None and isinstance(here, tuple) else here
-            try:
-                agrees = type(here) is int and evaluate(expr, lookup) == here
-            except (KeyError, UsageError):
-                agrees = False  # it came from another model or an earlier recording, through a cache of the code
-            if agrees:
+            if expr is not None and type(here) is int and known.value(expr) == here:
                 origins[Place(place, parameter, position)] = expr
     return origins

@@ -102,9 +102,10 @@ class Cells:
     def join_rows(self, ids: Ids, count: int) -> Ids:
         """Cuts a dimension into `count` equal pieces that go together place by place; gives the first piece."""
         grid = ids.reshape(count, -1)
+        first: Ids = grid[0]
         for row in grid[1:]:
-            self.unite(grid[0], row)
-        return grid[0]
+            self.unite(first, row)
+        return first
 
     def settle(self) -> None:
         """Follows what unions imply: equal factors have equal products, and factors that are pinned leave the other."""

@@ -42,6 +42,7 @@ class Flow:
     roles: Mapping[tuple[str, int], str]
     barriers: tuple[tuple[str, str], ...] = ()
     fixed: tuple[tuple[str, str], ...] = field(default=())  # module path, what its code says
+    equal: tuple[tuple[Expr, Expr], ...] = ()  # what the code compares and finds equal
 
     @staticmethod
     def of(graph: Graph, origins: Mapping[Place, Expr] | None = None, keep: Sequence[str] = ()) -> "Flow":

@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from featherweight.graph._flow_base import Dims
 from featherweight.graph.ir import Graph, Node, Ref
-from featherweight.graph.ops import lookup
 from featherweight.graph.program import Program, prepare, values_of
 from featherweight.graph.structure import Mask, Structure
 
@@ -110,7 +109,7 @@ def _group_norm(given: dict[str, Any], live: list[Tensor]) -> Tensor:
     total = (weights.sum(2, keepdim=True) * pixels).clamp(min=1)
     mean = (grouped * weights).sum(dims, keepdim=True) / total
     variance = ((grouped - mean).square() * weights).sum(dims, keepdim=True) / total
-    result = ((grouped - mean) * torch.rsqrt(variance + given["eps"])).reshape(value.shape)
+    result: Tensor = ((grouped - mean) * torch.rsqrt(variance + given["eps"])).reshape(value.shape)
     columns = (-1, *(1,) * (value.dim() - 2))
     result = result if given["weight"] is None else result * given["weight"].reshape(columns)
     return result if given["bias"] is None else result + given["bias"].reshape(columns)
@@ -135,14 +134,15 @@ def _mean(given: dict[str, Any], live: list[Tensor]) -> Tensor:
     value: Tensor = given["self"]
     dims = list(given["dim"]) if given.get("dim") is not None else list(range(value.dim()))
     share = prod(float(live[dim].float().mean()) for dim in dims)
-    return value.mean(dims, keepdim=given.get("keepdim", False)) / share
+    mean: Tensor = value.mean(dims, keepdim=given.get("keepdim", False))
+    return mean / share
 
 
 def _var(given: dict[str, Any], live: list[Tensor]) -> Tensor | None:
     value: Tensor = given["self"]
     for dim, item in enumerate(live):
         value = value.index_select(dim, item.nonzero()[:, 0]) if dim in _dims(given, value) else value
-    return lookup("var").call(value, _dims(given, value), correction=given.get("correction"), keepdim=given["keepdim"])
+    return value.var(_dims(given, value), correction=given.get("correction"), keepdim=given["keepdim"])
 
 
 def _dims(given: dict[str, Any], value: Tensor) -> list[int]:

@@ -25,7 +25,7 @@ from torch import nn
 
 from featherweight.errors import FeatherweightError, TraceError
 from featherweight.graph._record_modes import DispatchMode, FunctionMode
-from featherweight.graph._record_named import named_attributes
+from featherweight.graph._record_named import comparisons, named_attributes
 from featherweight.graph._record_run import Recorder
 from featherweight.graph._record_tape import finished
 from featherweight.graph._record_trees import cloned, opened
@@ -38,24 +38,31 @@ __all__ = ["Recording", "record"]
 
 @dataclass(frozen=True)
 class Recording:
-    """A graph, and for integers in the arguments of its nodes what they were computed from."""
+    """A graph, and for integers in the arguments of its nodes what they were computed from.
+
+    `equal` are pairs that the code compared and found equal ("do the channels fit the configuration?").
+    """
 
     graph: Graph
     origins: Mapping[Place, Expr]
+    equal: tuple[tuple[Expr, Expr], ...] = ()
 
 
-def record(model: nn.Module, example: Any) -> Recording:
+def record(model: nn.Module, example: Any, *, whole: bool = False) -> Recording:
     """The graph of `model` in evaluation mode at the sizes of `example`, and the origins of its integers.
 
     `example` is one input or the tuple of the positional inputs; tensors may be nested in tuples, lists and
     dictionaries. What is no tensor is a constant of the graph. The model and the example are left as they were.
 
+    `whole` is for looking at a model only: what runs to no effect on the outputs is in the graph as well, and code may
+    ask for values that integer inputs alone decide ("is any token padding?"), which are then those of the example.
+
     Raises: TraceError, which names the module, when the way of the code depends on the values of tensors, when a
     parameter or buffer is written to, when a write cannot be expressed by functions, or when the model does not run.
     """
     inputs = tuple(example) if isinstance(example, tuple | list) else (example,)
-    recorder = Recorder(model)
-    with evaluating(model), torch.no_grad(), named_attributes(model) as attributes:
+    recorder = Recorder(model, loose=whole)
+    with evaluating(model), torch.no_grad(), named_attributes(model) as attributes, comparisons() as compared:
         given = cloned(inputs)
         recorder.take_inputs(given)
         try:
@@ -72,7 +79,10 @@ def record(model: nn.Module, example: Any) -> Recording:
             ) from error
         with _without_names():
             outputs = opened(output, recorder.value_of)
-            return Recording(*finished(recorder.tape, outputs, attributes))
+            graph, origins, numbered = finished(recorder.tape, outputs, attributes, whole)
+            pairs = dict.fromkeys((numbered(left), numbered(right)) for left, right in compared)
+            equal = tuple((a, b) for a, b in pairs if a is not None and b is not None and a != b)
+            return Recording(graph, origins, equal)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ computes sizes (`num_heads`, `groups`) follow. What was done is a log that `repl
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from functools import cached_property
 from typing import Any
 
@@ -78,9 +79,12 @@ def anatomy(model: nn.Module, example: Any, keep: Iterable[str] = ()) -> Anatomy
     Raises: TraceError when the network's way depends on the values of tensors.
     """
     inputs = tuple(example) if isinstance(example, tuple | list) else (example,)
-    recording = record(model, inputs)
-    origins = None if isinstance(model, GraphModule) else recording.origins
-    structure = Structure(Flow.of(recording.graph, origins, tuple(keep)))
+    if isinstance(model, GraphModule):
+        flow = Flow.of(model.graph, None, tuple(keep))
+    else:
+        recorded = record(model, inputs, whole=True)
+        flow = replace_fields(Flow.of(recorded.graph, recorded.origins, tuple(keep)), equal=recorded.equal)
+    structure = Structure(flow)
     return Anatomy(structure, groups_of(structure), inputs)
 
 
