@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from featherweight.container.pack import load_bytes, save_bytes
 from featherweight.encodings.attach import attach
 from featherweight.encodings.dense import Dense
 from featherweight.errors import ConfigError, TechniqueError
@@ -253,6 +254,13 @@ def test_thin_recurrent_layers_trace_and_keep_their_budget(lender, sequences):
     example = torch.randn(2, 5, 12)
     made, _ = applied(lender, sequences, example, keep=0.4)
     assert macs(made, example) <= 0.4 * macs(sequences, example)
+
+
+def test_files_hold_thin_networks(lender, sequences):
+    for model, example in ((network(), IMAGES), (sequences, torch.randn(2, 3, 12))):
+        made, _ = applied(lender, model, example, keep=0.4)
+        loaded = load_bytes(save_bytes(made, graph=trace(made, (example,))))
+        assert torch.allclose(loaded(example), made(example), atol=1e-5)
 
 
 class Tied(nn.Module):

@@ -54,7 +54,7 @@ class Asymmetric(LowRank):
     epochs: float = 0.0  # of fine-tuning afterwards, >= 0
     form: Literal["channel", "spatial"] = "spatial"  # "spatial": kernels of two axes are split in the plane, too
     asymmetric: bool = True  # fit on what the cut network reads; False: on what the original reads
-    examples: int = 512  # of calibration data, 2 or more
+    examples: int = 512  # of calibration data, 2 or more; all windows of one layer that are drawn lie in memory
     positions: int = 10  # of each map, drawn at random, 1 or more
     rounds: int = 25  # of the alternating solution at each of the penalties 0.01 and 1; 0: do not look at the ReLU
 
