@@ -1,18 +1,16 @@
 """Reads a `.fwt` file: prefix and header when it is opened, each section when it is asked for."""
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from types import MappingProxyType, TracebackType
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from featherweight.container import header as headers
 from featherweight.container import layout, prefix
+from featherweight.container.ahead import ahead
 from featherweight.container.limits import Deadline, Limits
 from featherweight.container.source import PIECE_BYTES, Bytes, Source
 from featherweight.container.spec import CHECKSUM_BYTES, DIGEST_BYTES, PREFIX_BYTES, SURGERY, Section, TensorRecord
@@ -26,11 +24,9 @@ from featherweight.graph.log import Log
 from featherweight.graph.module import to_module
 from featherweight.graph.plain import from_plain
 
-A = TypeVar("A")
-B = TypeVar("B")
-
 NONFINITE = ("reject", "allow")
 
+_LARGE = 1 << 18  # decoded bytes from which on a tensor is worth a thread: decoding it takes a few hundred microseconds
 _NOTHING = (0, 0, 0, 0)  # the spec of an empty tensor: dense float32, one constant stream of no bytes
 
 
@@ -213,8 +209,11 @@ class Reader:
             finite = not self.prefix.nonfinite or encoding.is_finite(self._work(section))
             return section.name, encoding, encoding.decoded(self._work(section)) if values else None, finite
 
+        def large(section: Section) -> bool:
+            return self.header.tensors[section.index].decoded >= _LARGE
+
         nonfinite = False
-        for name, encoding, tensor, finite in _ahead(decode, sections, threads):
+        for name, encoding, tensor, finite in ahead(decode, sections, threads, large):
             nonfinite = nonfinite or not finite
             yield name, encoding, tensor
         if self.prefix.nonfinite and not nonfinite:
@@ -383,22 +382,3 @@ def _checked(threads: int) -> int:
     if threads < 1:
         raise UsageError("decoding takes at least one thread", where="threads", value=threads)
     return threads
-
-
-def _ahead(function: Callable[[A], B], items: Sequence[A], threads: int) -> Iterator[B]:
-    """function(item) for each item, in order, up to `threads` of them in work at a time."""
-    if threads == 1 or len(items) < 2:
-        yield from map(function, items)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[B]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

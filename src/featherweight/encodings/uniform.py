@@ -11,7 +11,7 @@ as that of ISO/IEC 15938-17 does.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -305,7 +305,7 @@ class Uniform(Encoding):
         """Whether steps and levels are too small for a product that is no number; cheap, and False if in doubt."""
         steps = self.step.to_tensor().detach()
         step = steps.item() if steps.numel() == 1 else steps.abs().max().item()  # NaN if one of them is
-        return abs(step) * 2 * self._most < torch.finfo(steps.dtype).max / 2
+        return abs(step) * 2 * self._most < _half_of_largest(steps.dtype)
 
     @cached_property
     def _squares(self) -> Tensor:
@@ -351,14 +351,19 @@ class Uniform(Encoding):
         return self._dots(off, off)
 
 
+@cache
+def _half_of_largest(kind: torch.dtype) -> float:
+    return torch.finfo(kind).max / 2
+
+
 def _check_steps(step: Encoding, shape: Shape) -> None:
-    allowed = {(1,), shape[:1] or (1,)} if shape[:1] != (0,) else {(1,)}
-    if step.shape not in allowed:
+    one = step.shape == (1,)
+    if not one and (step.shape != shape[:1] or shape[:1] in ((), (0,))):
         raise EncodingError("steps are one for the tensor, shape (1,), or one for each row", value=step.shape)
     if not _computable(step.dtype):
         raise EncodingError("steps are floats of 16 bits or more", value=step.dtype)
     steps = step.to_tensor().detach()
-    if step.shape == (1,) and 0 < steps.item() < math.inf:
+    if one and 0 < steps.item() < math.inf:
         return
     limits = steps.aminmax()  # both are NaN if one of the steps is
     if not all(0 < limit.item() < math.inf for limit in limits):
