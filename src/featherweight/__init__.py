@@ -10,6 +10,7 @@ from featherweight.core.version import VERSION
 
 if TYPE_CHECKING:
     from featherweight.container.pack import load
+    from featherweight.container.rebuild import rebuild
     from featherweight.core.task import Task, Training
     from featherweight.errors import FeatherweightError
     from featherweight.profiling.profile import profile
@@ -24,10 +25,10 @@ __all__ = [
     "Recipe",
     "Task",
     "Training",
-    "__version__",
     "compress",
     "load",
     "profile",
+    "rebuild",
     "save",
 ]
 
@@ -42,6 +43,7 @@ _PLACES = {
     "compress": ("featherweight.recipes.run", "compress"),
     "load": ("featherweight.container.pack", "load"),
     "profile": ("featherweight.profiling.profile", "profile"),
+    "rebuild": ("featherweight.container.rebuild", "rebuild"),
     "save": ("featherweight.recipes.result", "save"),
 }
 

@@ -1095,6 +1095,116 @@ def infinity_in_a_spare_centroid():
     return shared(bits("00 01"), 2, 3, values=(0.0, 1.0, math.inf)).build()
 
 
+# surgery ---------------------------------------------------------------------------------------------------------
+
+
+def with_log(text: str) -> bytes:
+    """A file without tensors that holds this as its log."""
+    data = text.encode()
+    return Forge(extras=[extra("surgery", data)], decoded=len(data)).build()
+
+
+def log_of(*steps: str, version: str = "1") -> bytes:
+    return with_log(f'{{"format":"featherweight surgery","version":{version},"steps":[{",".join(steps)}]}}')
+
+
+def cuts(runs: str) -> str:
+    return f'{{"do":"remove","tensors":{{"a":[[0,4,{runs}]]}},"set":[]}}'
+
+
+def setting(text: str) -> str:
+    return f'{{"do":"remove","tensors":{{}},"set":[{text}]}}'
+
+
+def module(text: str) -> str:
+    return f'{{"do":"replace","modules":[["a",{text}]]}}'
+
+
+@case("L1", "E_LOG", 56)
+def log_that_is_no_json():
+    return with_log("[[0, 4")
+
+
+@case("L1", "E_LOG", 56)
+def log_that_is_a_number():
+    return with_log("4")
+
+
+@case("L1", "E_LOG", 57)
+def log_of_another_version():
+    return log_of(cuts("[[0,2]]"), version="2")
+
+
+@case("L1", "E_LOG", 57)
+def log_without_steps():
+    return log_of()
+
+
+@case("L1", "E_LOG", 57)
+def log_with_room_in_it():
+    return log_of(" " + cuts("[[0,2]]"))
+
+
+@case("L1", "E_LOG", 57)
+def log_with_a_key_twice():
+    return log_of('{"do":"remove","do":"remove","tensors":{},"set":[]}')
+
+
+@case("L1", "E_LOG", 57)
+def log_of_an_unknown_step():
+    return log_of('{"do":"run","tensors":{},"set":[]}')
+
+
+@case("L1", "E_LOG", 57)
+def log_of_runs_that_overlap():
+    return log_of(cuts("[[0,2],[1,2]]"))
+
+
+@case("L1", "E_LOG", 57)
+def log_of_runs_that_touch():
+    return log_of(cuts("[[0,2],[2,1]]"))
+
+
+@case("L1", "E_LOG", 57)
+def log_of_a_run_behind_the_end():
+    return log_of(cuts("[[3,2]]"))
+
+
+@case("L1", "E_LOG", 57)
+def log_that_keeps_nothing():
+    return log_of(cuts("[]"))
+
+
+@case("L1", "E_LOG", 57)
+def log_that_sets_a_text():
+    return log_of(setting('["a","name","x"]'))
+
+
+@case("L1", "E_LOG", 57)
+def log_that_reaches_for_a_class():
+    return log_of(setting('["a","__class__.size",1]'))
+
+
+@case("L1", "E_LOG", 57)
+def log_of_a_module_not_in_the_list():
+    return log_of(module('{"kind":"os.system"}'))
+
+
+@case("L1", "E_LOG", 57)
+def log_of_a_module_of_another_setting():
+    return log_of(module('{"kind":"Linear","in_features":1,"out_features":1,"device":"cuda"}'))
+
+
+@case("L1", "E_LOG", 57)
+def log_of_a_module_beyond_any_memory():
+    return log_of(module('{"kind":"Linear","in_features":2147483648,"out_features":2147483648}'))
+
+
+@case("L2", "E_BUDGET", 57, limits={"decoded_bytes": 1000})
+def log_of_a_module_beyond_the_limit():
+    return log_of(module('{"kind":"Linear","in_features":100,"out_features":100}'))
+
+
 @case("D1", "E_DIGEST", 62)
 def digest():
     return with_note(digest=bytes(32)).build()

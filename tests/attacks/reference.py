@@ -25,6 +25,7 @@ from featherweight.entropy.context_range import ContextRange
 from featherweight.entropy.huffman import Huffman
 from featherweight.entropy.rans import Rans
 from featherweight.graph.ir import Graph
+from featherweight.graph.log import Cut, Log, Removal, Replacement, keep_log
 from featherweight.graph.plain import Ref, from_plain
 
 FOLDER = Path(__file__).parents[1] / "golden" / "files"
@@ -234,6 +235,20 @@ def interleaved(scale: int) -> Reference:
 @reference
 def in_context(scale: int) -> Reference:
     return Reference(whole_numbers(scale), coders=(ContextRange(),))
+
+
+@reference
+def after_surgery(scale: int) -> Reference:
+    """Two of eight channels are gone, and a module was replaced; the weights are what is left."""
+    layers = {"first": nn.Linear(3, 6), "second": nn.Linear(6, 4 * scale), "third": nn.Sequential(nn.Linear(4, 2))}
+    model = nn.ModuleDict(layers).requires_grad_(False)
+    for tensor in model.parameters():
+        tensor.copy_(numbers(*tensor.shape))
+    kept = Cut.of(0, 8, [0, 1, 2, 4, 5, 7])
+    cuts = {"first.weight": (kept,), "first.bias": (kept,), "second.weight": (Cut.of(1, 8, kept.indices()),)}
+    low = {"kind": "Sequential", "children": [["0", {"kind": "Linear", "in_features": 4, "out_features": 2}]]}
+    keep_log(model, Log((Removal(cuts, (("", "channels", 6),)), Replacement((("third", low),)))))
+    return Reference(model)
 
 
 LARGE = "aligned"

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from featherweight.container import pack
+from featherweight.graph.log import Cut, Log, Removal, replay
 
 
 def test_every_tensor_and_the_totals_are_shown(call, finished):
@@ -38,6 +39,17 @@ def test_a_file_of_other_programs_extras_and_odd_names(call, tmp_path):
     shown = json.loads(call("show", path, "--json").out)
     assert shown["extras"] == {"theirs": {"bytes": 2}, "provenance": {"bytes": 100_000}}
     assert [row["density"] for row in shown["tensors"]] == [0.5, None]
+
+
+def test_the_log_of_surgery_is_printed_as_it_can_be_replayed(call, finished, tmp_path):
+    log = Log((Removal({"0.weight": (Cut.of(0, 4, [0, 3]),), "0.bias": (Cut.of(0, 4, [0, 3]),)}),))
+    path = tmp_path / "pruned.fwt"
+    pack.save(path, replay(nn.Sequential(nn.Linear(3, 4)), log))
+    answer = call("show", path, "--log")
+    assert (answer.code, answer.err) == (0, "")
+    assert Log.from_json(answer.out) == log
+    assert "surgery" in call("show", path).out
+    assert json.loads(call("show", finished.file, "--log").out)["steps"] == []
 
 
 def broken(file, how, tmp_path):

@@ -117,6 +117,18 @@ def test_the_technique_of_the_guide_is_one(tmp_path):
         technique.apply(nn.ReLU(), None)
 
 
+def test_the_guide_rebuilds_a_pruned_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in _blocks(ROOT / "docs/how-to/rebuild-a-pruned-network.md", "python"):
+        exec(compile(block, "rebuild-a-pruned-network.md", "exec"), names)
+    x = torch.randn(2, 8)
+    assert names["pruned"][0].out_features == 4
+    for again in (names["again"], names["fresh"]):
+        assert torch.equal(again(x), names["pruned"](x))
+        assert all(parameter.requires_grad for parameter in again.parameters())
+
+
 def test_doctests_hold():
     """Every example in a docstring of the package."""
     failed = {}

@@ -11,6 +11,7 @@ from torch import nn
 from featherweight.core import catalog
 from featherweight.core.context import Finetuning
 from featherweight.core.task import Task, Training
+from featherweight.graph import log as logs
 from featherweight.recipes.recipe import Recipe, Step
 from featherweight.techniques.base import SOCKET, Technique
 
@@ -84,6 +85,25 @@ class Narrow(Technique):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cut(Technique):
+    """The same by surgery: the log says how, so a run can be taken up behind it."""
+
+    runs: ClassVar[list[int]] = []
+
+    def apply(self, model: nn.Module, context) -> nn.Module:
+        self.runs.append(1)
+        width = model[0].out_features
+        half = (logs.Cut.of(0, width, range(0, width, 2)),)
+        names = ("0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var")
+        cuts = dict.fromkeys(names, half) | {"4.weight": (logs.Cut(1, width, half[0].kept),)}
+        swap = logs.Replacement((("2", {"kind": "LeakyReLU"}),))
+        smaller = logs.replay(model, logs.Log((logs.Removal(cuts), swap)))
+        smaller[3].p = 0.05
+        context.finetune(smaller, Finetuning(epochs=2, learning_rate=3e-3))
+        return smaller
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fail(Technique):
     """Stops the run as a kill would, once the flag is up."""
 
@@ -95,7 +115,14 @@ class Fail(Technique):
         return model
 
 
-FAKES = {"fake.noise": Noise, "fake.nan": Nan, "fake.tune": Tune, "fake.narrow": Narrow, "fake.fail": Fail}
+FAKES = {
+    "fake.cut": Cut,
+    "fake.noise": Noise,
+    "fake.nan": Nan,
+    "fake.tune": Tune,
+    "fake.narrow": Narrow,
+    "fake.fail": Fail,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +135,7 @@ def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(catalog, "entry_points", entry_points)
     Fail.up.clear()
+    Cut.runs.clear()
 
 
 def one(use: str, max_drop: float | None = None, required: bool = False, **settings) -> Step:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.recipes.conftest import Fail, one, recipe
+from tests.recipes.conftest import Cut, Fail, one, recipe
 from torch import nn
 
 from featherweight.container.pack import load, open_file
@@ -13,6 +13,7 @@ from featherweight.core.task import Task
 from featherweight.encodings.attach import encodings_of
 from featherweight.encodings.uniform import Uniform
 from featherweight.errors import DataError, DivergedError, GuardError, LockedError, TaskError, UsageError
+from featherweight.graph.log import log_of
 from featherweight.recipes.lock import owned
 from featherweight.recipes.recipe import Recipe, Step
 from featherweight.recipes.run import compress
@@ -112,6 +113,27 @@ def test_a_step_that_makes_another_network_is_done_again_without_training(task: 
     assert resumed.model[0].out_features == 16
     straight.save(tmp_path / "straight.fwt")
     assert (tmp_path / "result.fwt").read_bytes() == (tmp_path / "straight.fwt").read_bytes()
+
+
+def test_a_step_of_surgery_is_taken_up_and_not_done_again(task: Task, tmp_path: Path) -> None:
+    plan = recipe(one("fake.cut"), one("fake.cut"), one("fake.fail"), SHARED)
+    straight = compress(task.model, plan, TaskContext(task))
+    Cut.runs.clear()
+    Fail.up.append(True)
+    with pytest.raises(KeyboardInterrupt):
+        compress(task.model, plan, TaskContext(task), run_dir=tmp_path)
+    assert json.loads((tmp_path / "steps/00.json").read_text()) == {"settings": {"3": {"p": 0.05}}}
+    assert not (tmp_path / "train/01").exists()
+    Fail.up.clear()
+    resumed = compress(task.model, plan, TaskContext(task), run_dir=tmp_path)
+    assert Cut.runs == [1, 1]
+    assert same(resumed.model, straight.model)
+    assert [type(layer).__name__ for layer in resumed.model] == [type(layer).__name__ for layer in straight.model]
+    assert log_of(resumed.model) == log_of(straight.model)
+    straight.save(tmp_path / "straight.fwt")
+    assert (tmp_path / "result.fwt").read_bytes() == (tmp_path / "straight.fwt").read_bytes()
+    assert task.model[0].out_features == 32
+    assert load(tmp_path / "result.fwt", into=copy.deepcopy(task.model))[0].out_features == 8
 
 
 # guard ---------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ from featherweight.encodings.attach import attach
 from featherweight.encodings.codebook import Codebook
 from featherweight.encodings.dense import Dense
 from featherweight.errors import TechniqueError
-from featherweight.recipes.structure import apply_settings, changed, settings_of, settle, structure_of
+from featherweight.graph.log import Cut, Log, Removal, keep_log, replay, sketch
+from featherweight.recipes.structure import apply_settings, changed, regrown, settings_of, settle, structure_of
 
 
 def test_structure_is_names_types_and_shapes() -> None:
@@ -16,6 +17,24 @@ def test_structure_is_names_types_and_shapes() -> None:
     assert structure_of(model) != structure_of(nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2)))
     assert structure_of(model) != structure_of(nn.Sequential(nn.Linear(3, 2)))
     assert structure_of(model) != structure_of(other.to(torch.float64))
+
+
+def test_a_structure_is_grown_again_by_its_log_or_not_at_all() -> None:
+    origin = sketch(nn.Sequential(nn.Linear(3, 4), nn.ReLU()))
+    log = Log((Removal({"0.weight": (Cut.of(0, 4, [2]),), "0.bias": (Cut.of(0, 4, [2]),)}),))
+    model = replay(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), log)
+    again = regrown(origin, model)
+    assert again is not None
+    assert structure_of(again) == structure_of(model)
+    assert structure_of(origin) != structure_of(model)
+    keep_log(model, Log())
+    assert regrown(origin, model) is None
+    keep_log(model, Log((Removal({"9.weight": (Cut.of(0, 4, [2]),)}),)))
+    assert regrown(origin, model) is None
+
+
+def test_a_module_of_another_class_is_another_structure() -> None:
+    assert structure_of(nn.Sequential(nn.ReLU())) != structure_of(nn.Sequential(nn.Tanh()))
 
 
 def test_changed_settings_are_put_back() -> None:

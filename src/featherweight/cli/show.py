@@ -1,7 +1,9 @@
 """`featherweight show`: what is in a compressed file, tensor by tensor."""
 
 import json as json_text
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from featherweight.cli import contents
 from featherweight.cli.options import Debug, File, Json
@@ -15,11 +17,20 @@ if TYPE_CHECKING:
     from featherweight.container.report import FileReport
 
 
-def show(file: File, json: Json = False, debug: Debug = False) -> None:
+Log = Annotated[
+    bool, typer.Option("--log", help="Print how the structure was changed, as JSON, for fw.rebuild; nothing else.")
+]
+
+
+def show(file: File, json: Json = False, log: Log = False, debug: Debug = False) -> None:
     """Shows each tensor's encoding, density, bits, bytes and share, the totals, and where the file comes from.
 
     Example: featherweight show lenet5.fwt
     """
+    if log:
+        with contents.opened(file) as reader:
+            document(reader.log.to_dict())
+        return
     with waiting("reading", quiet=json), contents.opened(file) as reader:
         found, rows = contents.report_of(reader), _rows(reader)
         extras = {name: _readable(data) for name, data in reader.extras.items()}

@@ -7,15 +7,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from featherweight.container import header as headers
 from featherweight.container.limits import Limits
 from featherweight.container.reader import Reader, check_choice
 from featherweight.container.report import FileReport, report
 from featherweight.container.source import FileSource, MemorySource, Source
-from featherweight.container.spec import Alias, ExtraRecord, Header, TensorRecord
+from featherweight.container.spec import SURGERY, Alias, ExtraRecord, Header, TensorRecord
 from featherweight.container.state import tied_tensors
+from featherweight.container.structure import surgery_for
 from featherweight.container.writer import Body, Contents, Spool, pieces, write
 from featherweight.encodings import payload
 from featherweight.encodings.attach import detach
@@ -25,6 +26,7 @@ from featherweight.entropy.base import Coder
 from featherweight.errors import EncodingError, FormatError, UsageError
 from featherweight.frontends.safetensors import holder_of
 from featherweight.graph.ir import Graph
+from featherweight.graph.log import Log, keep_log, log_of, replay
 from featherweight.graph.module import GraphModule
 from featherweight.graph.plain import to_plain
 from featherweight.training.constraints import constrain, constraints_of
@@ -45,6 +47,7 @@ def save(
 
     With `graph` the file runs by itself and holds the tensors that the graph uses; without it, all of state_dict().
     A model that came out of such a file brings its graph along.
+    A model whose structure was changed keeps the log of that (graph/log.py) in the section `surgery`.
     `extras` are further sections by name. `coders` are those to choose from, per stream (default: all).
     The same model gives the same bytes. An old file stays until the new one is complete.
 
@@ -83,7 +86,8 @@ def load(
     """The model in a file, every byte of it checked; encodings are attached again. Runs no code from the file.
 
     A file with a graph gives a module that computes it. One of weights alone gives a module that holds them by name
-    and cannot be called. With `into` the tensors are copied into that module, all or none, and it is given back.
+    and cannot be called. With `into` the tensors are copied into that module, all or none, and it is given back; one of
+    the structure that the network had before surgery is changed first, as the log in the file says.
     `threads` is how many may decode at a time; what comes out does not depend on it.
 
     Raises: FormatError for a file that breaks a rule, goes beyond `limits` or holds NaN or infinity (unless
@@ -181,6 +185,8 @@ def _contents(
         aliases += [Alias(name, len(records)) for name in tied.other_names]
         records.append(headers.tensor_record(tied.name, encoding.shape, packed.spec))
         bodies.append(keep(packed.data))
+    log = log_of(model)
+    extras = {**extras, SURGERY: log.to_json().encode()} if log else extras
     extra_records = [ExtraRecord(name, False, len(data)) for name, data in extras.items()]
     bodies += [_keep(data) for data in extras.values()]
     plain = None if graph is None else _plain(graph, records)
@@ -239,19 +245,21 @@ def _reader(source: Source, limits: Limits | None, nonfinite: str) -> Reader:
 
 def _model(reader: Reader, into: nn.Module | None, threads: int = 1) -> nn.Module:
     with _memory_errors(reader.name):
-        if into is not None:
-            _check_fits(reader, into)
-        graph = reader.graph
+        rest = Log() if into is None else surgery_for(reader, into)
+        graph, log = reader.graph, reader.log
         encodings, tensors = {}, {}
         for name, encoding, values in reader.values(threads=threads):
             encodings[name], tensors[name] = encoding, values
         tensors |= {alias: tensors[name] for alias, name in reader.aliases.items()}
         if into is not None:
-            model = _filled(reader, into, tensors)
+            model = replay(into, rest, in_place=True) if rest else into
+            model.load_state_dict(dict(tensors), strict=False)
         elif graph is not None:
             model = reader.module(graph, tensors)
         else:
             model = holder_of(tensors)
+        if log:
+            keep_log(model, log)
         detach(model, set(tensors))
         # their values are there already: `attach` would decode them once more
         constrain(model, constraints_of(model) | _attachable(reader, model, encodings))
@@ -269,31 +277,3 @@ def _attachable(reader: Reader, model: nn.Module, encodings: Mapping[str, Encodi
 def _as_it_is(encoding: Encoding) -> bool:
     """Whether the encoding adds nothing to the plain tensor, so that there is nothing to attach."""
     return isinstance(encoding, Dense) and encoding.stored == encoding.dtype
-
-
-def _check_fits(reader: Reader, model: nn.Module) -> None:
-    state = model.state_dict()
-    shapes = {record.name: record.shape for record in reader.tensors}
-    shapes |= {alias: shapes[name] for alias, name in reader.aliases.items()}
-    # a graph need not use all that a model has: the counters of batch norms, say
-    unused = set(state) - set(shapes) if reader.header.graph is None else set()
-    for what, names in (("lacks", set(shapes) - set(state)), ("has, and the file lacks,", unused)):
-        if names:
-            raise UsageError(f"the model {what} the tensor", where=reader.name, value=min(names))
-    for name, shape in shapes.items():
-        if tuple(state[name].shape) != shape:
-            raise UsageError(f"the file holds the shape {shape}", where=name, value=tuple(state[name].shape))
-
-
-def _filled(reader: Reader, model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    state = model.state_dict()
-    for name, tensor in tensors.items():
-        if state[name].dtype != tensor.dtype:
-            raise UsageError(
-                f"the file holds {tensor.dtype}",
-                where=name,
-                value=state[name].dtype,
-                fix="Convert the model with .to().",
-            )
-    model.load_state_dict(dict(tensors), strict=False)
-    return model

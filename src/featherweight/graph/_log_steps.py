@@ -5,6 +5,7 @@ Whatever makes a step checks it, a program that cuts or a reader of a file: ther
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 import torch
@@ -16,6 +17,9 @@ from featherweight.graph import described
 MAX_SIZE: Final = 2**31
 MAX_RANK: Final = 32
 MAX_NAME: Final = 1024  # characters
+MAX_MODULES: Final = 16_384  # in one step
+
+_WEIGHT: Final = 64
 
 Value: TypeAlias = int | tuple[int, ...]
 
@@ -27,7 +31,9 @@ def is_integer(value: object, least: int, most: int = MAX_SIZE) -> bool:
 
 def is_name(value: object) -> bool:
     """Whether it can be the name of a tensor, a module ("" is the model itself) or a dotted attribute."""
-    return type(value) is str and len(value) <= MAX_NAME and (value == "" or all(value.split(".")))
+    if type(value) is not str or len(value) > MAX_NAME or not value.isprintable():
+        return False
+    return value == "" or all(value.split("."))
 
 
 @dataclass(frozen=True)
@@ -151,13 +157,16 @@ class Replacement:
 
     def __post_init__(self) -> None:
         seen = set()
-        for path, description in self.modules:
+        for path, _ in self.modules:
             if not is_name(path) or not path:
                 raise UsageError("a module to replace has a path", where="replace", value=path)
             if path in seen:
                 raise UsageError("a module is replaced once in a step", where="replace", value=path)
             seen.add(path)
-            described.elements(description)
+        if self.weight > MAX_MODULES * _WEIGHT:
+            raise UsageError(f"a step puts in at most {MAX_MODULES} modules", where="replace", value=len(seen))
+        if self.elements > described.MAX_ELEMENTS:
+            raise UsageError("a step puts in at most 2^31 weights", where="replace", value=self.elements)
         for path in seen:
             parts = path.split(".")
             if any(".".join(parts[:end]) in seen for end in range(1, len(parts))):
@@ -169,8 +178,13 @@ class Replacement:
 
     @property
     def weight(self) -> int:
-        """How many modules the step names."""
-        return len(self.modules)
+        """How much the step says, about; a module counts as 64 values, as making one takes that long."""
+        return _WEIGHT * sum(described.modules(description) for _, description in self.modules)
+
+    @cached_property
+    def elements(self) -> int:
+        """How many numbers its modules hold."""
+        return sum(described.elements(description) for _, description in self.modules)
 
 
 Step: TypeAlias = Removal | Replacement

@@ -17,7 +17,7 @@ from featherweight.graph._described_forms import REQUIRED, Kind
 from featherweight.graph._described_kinds import KINDS
 
 MAX_DEPTH: Final = 16  # of Sequential in Sequential
-MAX_MODULES: Final = 65_536  # in one description; each layer of a recurrent module counts
+MAX_MODULES: Final = 16_384  # in one description; each layer of a recurrent module counts
 MAX_ELEMENTS: Final = 2**31  # of all tensors of one description
 
 _SEQUENTIAL: Final = "Sequential"
@@ -63,12 +63,22 @@ def build(
         return _made(description, torch.device("cpu"), dtype).to(where)
 
 
+def modules(description: Mapping[str, Any]) -> int:
+    """Checks all that can be checked without making a module; gives how many there are, layers of recurrent ones too.
+
+    Raises: UsageError, as `build` does.
+    """
+    count = [0]
+    _check(description, "description", MAX_DEPTH, count)
+    return count[0]
+
+
 def elements(description: Mapping[str, Any]) -> int:
     """Checks a description without taking memory for weights; gives how many numbers its tensors would hold.
 
     Raises: UsageError, as `build` does.
     """
-    _check(description, "description", MAX_DEPTH, [0])
+    modules(description)
     sketch = _made(description, torch.device("meta"))
     total = sum(tensor.numel() for tensor in (*sketch.parameters(), *sketch.buffers()))
     if total > MAX_ELEMENTS:
@@ -204,7 +214,9 @@ def _check_children(settings: Mapping[str, Any], path: str, depth: int, count: l
 
 def _is_name(name: Any) -> bool:
     # a name that is an attribute of every module would break the module that takes it
-    return type(name) is str and 0 < len(name) <= 255 and "." not in name and not hasattr(_EMPTY, name)
+    if type(name) is not str or not 0 < len(name) <= 255 or not name.isprintable() or "." in name:
+        return False
+    return not hasattr(_EMPTY, name)
 
 
 def _kind(name: str, path: str) -> Kind:

@@ -12,18 +12,19 @@ A cut is [dimension, size before, runs that stay], a run [first index, count].
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from torch import nn
 
 from featherweight.core.attached import SURGERY, attached, hang
+from featherweight.core.patience import Check, never
 from featherweight.errors import FormatError, UsageError
 from featherweight.graph._log_steps import Cut, Removal, Replacement, Step, read_step
 from featherweight.graph._replay import perform, sketch
 
-__all__ = ["Cut", "Log", "Removal", "Replacement", "Step", "keep_log", "log_of", "replay"]
+__all__ = ["Cut", "Log", "Removal", "Replacement", "Step", "keep_log", "log_of", "replay", "sketch"]
 
 FORMAT: Final = "featherweight surgery"
 VERSION: Final = 1
@@ -62,9 +63,17 @@ class Log:
         """As compact JSON text; the same log gives the same text."""
         return json.dumps(self.to_dict(), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
+    @property
+    def elements(self) -> int:
+        """How many numbers the modules that it puts in hold, all together."""
+        return sum(step.elements for step in self.steps if isinstance(step, Replacement))
+
     @classmethod
-    def from_dict(cls, plain: Any) -> "Log":
-        """A log from JSON data. Raises: FormatError E_LOG for whatever a log must not be or say."""
+    def from_dict(cls, plain: Any, check: Check = never) -> "Log":
+        """A log from JSON data; `check` is called at each step and may end it.
+
+        Raises: FormatError E_LOG for whatever a log must not be or say.
+        """
         if type(plain) is not dict or set(plain) != {"format", "version", "steps"} or plain["format"] != FORMAT:
             _refuse(f'a log is {{"format": "{FORMAT}", "version": {VERSION}, "steps": [...]}}', plain)
         if type(plain["version"]) is not int or plain["version"] != VERSION:
@@ -73,13 +82,13 @@ class Log:
         if type(steps) is not list or len(steps) > MAX_STEPS:
             _refuse(f"a log has a list of at most {MAX_STEPS} steps", steps)
         try:
-            return cls(tuple(read_step(step) for step in steps))
+            return cls(tuple(_read(steps, check)))
         except UsageError as error:
             what = f"{error.where}: {error.what}" if error.where else error.what
             raise FormatError("E_LOG", what, section="surgery", value=error.value, fix=error.fix) from error
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> "Log":
+    def from_json(cls, text: str | bytes, check: Check = never) -> "Log":
         """A log from JSON text. Raises: FormatError E_LOG, as `from_dict` does, and for text that is no JSON."""
         if len(text) > MAX_BYTES:
             _refuse(f"a log has at most {MAX_BYTES} bytes", len(text))
@@ -87,7 +96,19 @@ class Log:
             plain = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             raise FormatError("E_LOG", f"the log is no JSON: {error}", section="surgery") from error
-        return cls.from_dict(plain)
+        return cls.from_dict(plain, check)
+
+
+def _read(steps: list[Any], check: Check) -> Iterator[Step]:
+    """Each step; ends where the limit is passed, before the next one is looked at."""
+    values = 0
+    for plain in steps:
+        check()
+        step = read_step(plain)
+        values += step.weight
+        yield step
+        if values > MAX_VALUES:
+            return  # the log itself says why
 
 
 def _refuse(what: str, value: object) -> NoReturn:

@@ -14,6 +14,7 @@ from featherweight.core import config
 from featherweight.core.version import VERSION
 from featherweight.errors import DivergedError, TaskError, TechniqueError, TraceError, UsageError
 from featherweight.graph.ir import Graph
+from featherweight.graph.log import sketch
 from featherweight.graph.trace import trace
 from featherweight.profiling.profile import Profile, profile
 from featherweight.recipes.environment import environment, fingerprint
@@ -22,7 +23,7 @@ from featherweight.recipes.ledger import Entry, Ledger, json_safe
 from featherweight.recipes.recipe import Recipe, Step
 from featherweight.recipes.result import Result
 from featherweight.recipes.store import RunStore, opened
-from featherweight.recipes.structure import apply_settings, changed, settings_of, settle, structure_of
+from featherweight.recipes.structure import apply_settings, changed, regrown, settings_of, settle, structure_of
 from featherweight.recipes.tiers import coders
 from featherweight.techniques.base import Technique
 from featherweight.training.checks import SPLITS
@@ -76,7 +77,7 @@ class _Run:
     def go(self, model: nn.Module) -> Result:
         """Does what is left to do and gives the result."""
         source = fingerprint(model)
-        self.structure, self.settings = structure_of(model), settings_of(model)
+        self.structure, self.origin = structure_of(model), sketch(model)
         self.graph = self._traced(model)
         self._take_up(model)
         state = self._profile(model)
@@ -159,17 +160,19 @@ class _Run:
     def _keep(self, model: nn.Module, entry: Entry) -> None:
         """Writes a finished step down; the run goes on with exactly what was written.
 
-        A model whose tensors are others than the user's cannot be read back into the user's model. Then the trainings
-        of the step stay, and a later sitting does the step again without training.
+        A model whose structure is another than the user's, and whose log does not tell how it came about, cannot be
+        read back into the user's model. Then the trainings of the step stay, and a later sitting does the step again
+        without training.
         """
         self.ledger = self.ledger.with_entry(entry)
         if self.store is None:
             return
-        if structure_of(model) == self.structure:
+        again = regrown(self.origin, model)
+        if again is not None:
             path = self.store.step_path(entry.index)
             pack.save(path, model, coders=self.coders)
             pack.load(path, into=model)
-            self.store.keep_step_notes(entry.index, {"settings": changed(self.settings, settings_of(model))})
+            self.store.keep_step_notes(entry.index, {"settings": changed(settings_of(again), settings_of(model))})
             self.store.keep_ledger(self.ledger)
             self.store.drop_training(entry.index)
         else:

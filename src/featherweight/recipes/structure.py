@@ -6,7 +6,8 @@ from torch import nn
 
 from featherweight.encodings.attach import attach
 from featherweight.encodings.base import Encoding
-from featherweight.errors import TechniqueError
+from featherweight.errors import TechniqueError, UsageError
+from featherweight.graph.log import Log, log_of, replay
 from featherweight.training.constraints import constraints_of
 
 Notes = dict[str, dict[str, Any]]
@@ -14,9 +15,23 @@ Structure = list[tuple[str, Any, tuple[int, ...]]]
 
 
 def structure_of(model: nn.Module) -> Structure:
-    """Names, types and shapes of all parameters and buffers, in order."""
+    """Names, types and shapes of all parameters and buffers, and names and classes of all modules, in order."""
     tensors = (*model.named_parameters(), *model.named_buffers())
-    return [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors]
+    shapes: Structure = [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors]
+    return shapes + [(name, type(module), ()) for name, module in model.named_modules()]
+
+
+def regrown(origin: nn.Module, model: nn.Module) -> nn.Module | None:
+    """A copy without values of `origin` with the structure of `model`; None where the log of `model` does not give it.
+
+    `origin` is a sketch of the model that a run began with (graph/log.py).
+    """
+    own, whole = log_of(origin).steps, log_of(model).steps
+    try:
+        again = replay(origin, Log(whole[len(own) :])) if whole[: len(own)] == own else origin
+    except UsageError:
+        return None
+    return again if structure_of(again) == structure_of(model) else None
 
 
 def settings_of(model: nn.Module) -> Notes:
