@@ -1,0 +1,147 @@
+"""One layer fitted again: to what it gave in the whole network, from what it reads in the smaller one."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Self
+
+import torch
+from torch import Tensor, nn
+
+from featherweight.techniques.pruning._layers import Fitted, scale_behind
+from featherweight.techniques.pruning._moments import Centred, Sums
+from featherweight.techniques.pruning._walk import Step, Walk
+from featherweight.training.patches import output_space
+
+WIDEST: Final = 8192
+"""Columns of a group that can be fitted; with more the Gram matrix alone takes half a gigabyte."""
+
+_ROWS, _PER_COLUMN = 4096, 6  # rows wanted: at least, and for each column
+_RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, math.inf)  # of the energy of each column; infinite: the intercept alone
+_HELD_OUT = 4  # every fourth example judges and does not teach
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a layer reads and should give: `teach` and `judge` are of different examples."""
+
+    teach: Sums
+    judge: Sums
+
+    @classmethod
+    def of(cls, look: "Look", steps: Iterable[Step]) -> Self | None:
+        """Of all batches; None when there are too few examples to judge."""
+        teach: Sums | None = None
+        judge: Sums | None = None
+        examples = 0
+        for step in steps:
+            x, y, owner = look.rows(step)
+            apart = (owner + examples) % _HELD_OUT == _HELD_OUT - 1
+            examples += int(owner.max()) + 1
+            teach = teach or Sums.around(x, y)
+            judge = judge or teach.empty()
+            teach.update(x[:, ~apart], y[:, ~apart])
+            judge.update(x[:, apart], y[:, apart])
+        if teach is None or judge is None or not judge.count or not teach.count:
+            return None
+        return cls(teach, judge)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the rows of a layer are taken: `outputs` are those that the smaller network has (None: all).
+
+    `tensors` are those of the smaller network. `examples` in all batches.
+    """
+
+    layer: Fitted
+    tensors: dict[str, Tensor]
+    outputs: Tensor | None
+    examples: int
+    generator: torch.Generator
+
+    def rows(self, step: Step) -> tuple[Tensor, Tensor, Tensor]:
+        """X (groups, rows, columns), Y (groups, rows, outputs) and the example of each row, int64 (rows,)."""
+        layer = self.layer
+        read = step.after[layer.input]
+        positions = self._drawn(read)
+        target = self._kept(layer.rows(step.before[layer.node], positions)).double()
+        if layer.shortcut is not None:
+            whole, cut = (values[layer.shortcut] for values in (step.before, step.after))
+            scale, enough = scale_behind(layer.norm, self.tensors, target.shape[1])
+            difference = self._kept(layer.rows(whole, positions)).double() - layer.rows(cut, positions)
+            target = target + torch.where(enough, difference / torch.where(enough, scale, 1.0), 0.0)
+        owner = torch.arange(len(read), device=read.device).repeat_interleave(positions.shape[1])
+        y = target.reshape(len(target), layer.groups, -1).transpose(0, 1)
+        return layer.patches(read, positions), y, owner
+
+    def _kept(self, values: Tensor) -> Tensor:
+        return values if self.outputs is None else values[:, self.outputs]
+
+    def _drawn(self, read: Tensor) -> Tensor:
+        """Different places of the output for each example, int64 (examples, k)."""
+        columns = self.tensors[self.layer.weight][0].numel()
+        places = math.prod(output_space(self.layer.geometry, read)[1:])
+        count = min(places, math.ceil(max(_ROWS, _PER_COLUMN * columns) / self.examples))
+        if places == count:
+            return torch.arange(places, device=read.device).expand(len(read), -1)
+        return torch.rand(len(read), places, generator=self.generator).topk(count).indices.to(read.device)
+
+
+@torch.no_grad()
+def fit(look: Look, seen: Seen, live: Tensor | None = None) -> float:
+    """Writes the weights that give least error; what is left of the error on examples that did not teach, 0..1.
+
+    `live` (groups, columns) is False for columns that get no weight. What is better as it was stays so.
+    """
+    layer, tensors = look.layer, look.tensors
+    weight = tensors[layer.weight].detach()
+    old = weight.double().reshape(layer.groups, len(weight) // layer.groups, -1)
+    old = old if live is None else old * live[:, None]
+    bias = torch.zeros_like(old[:, :, 0]) if layer.bias is None else tensors[layer.bias].double().view(old.shape[:2])
+    intercept = layer.bias is not None or layer.norm is not None
+    teach, judge = (part.centred(intercept=intercept) for part in (seen.teach, seen.judge))
+    scale, _ = scale_behind(layer.norm, tensors, len(weight))
+    counts = scale.square().view(bias.shape)  # an error counts as much as the norm lets through
+    errors = [(judge.error(old, bias) * counts).sum(1)]
+    for ridge in _RIDGES:
+        tried = _solved(teach, old, ridge, live)
+        errors.append((judge.error(tried, teach.offset(tried)) * counts).sum(1))
+    best = torch.stack(errors).nan_to_num(nan=math.inf).argmin(0)  # the first of equals: what was there
+    every = (seen.teach + seen.judge).centred(intercept=intercept)
+    new, offset = old, bias
+    for place, ridge in enumerate(_RIDGES, 1):
+        chosen = best == place
+        if bool(chosen.any()):
+            solved = _solved(every, old, ridge, live)
+            new = torch.where(chosen[:, None, None], solved, new)
+            offset = torch.where(chosen[:, None], every.offset(solved), offset)
+    _write(layer, tensors, new, offset)
+    return float(torch.stack(errors).amin(0).sum() / errors[0].sum().clamp(min=1e-300))
+
+
+def _solved(sums: Centred, old: Tensor, ridge: float, live: Tensor | None) -> Tensor:
+    return old if ridge == math.inf else sums.solve(old, ridge, live)
+
+
+def _write(layer: Fitted, tensors: dict[str, Tensor], weight: Tensor, offset: Tensor) -> None:
+    """The intercept goes into the bias, or else out of the mean that the norm takes away."""
+    with torch.no_grad():
+        tensors[layer.weight].copy_(weight.reshape(tensors[layer.weight].shape))
+        if layer.bias is not None:
+            tensors[layer.bias].copy_(offset.flatten())
+        elif layer.norm is not None:
+            tensors[layer.norm.mean].sub_(offset.flatten().to(tensors[layer.norm.mean].dtype))
+
+
+def tensors_by_name(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers, the model's own."""
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+def visit(walk: Walk, look: Look) -> Seen | None:
+    """Runs both networks up to the layer and looks; None where it cannot be fitted."""
+    if look.tensors[look.layer.weight][0].numel() > WIDEST:
+        return None
+    wanted = [look.layer.input, *([] if look.layer.shortcut is None else [look.layer.shortcut])]
+    return Seen.of(look, walk.to(look.layer.node, wanted=wanted))
