@@ -31,6 +31,14 @@ def test_the_budget_is_met_as_nearly_as_ranks_allow():
         assert share * whole - 2 * 60 <= cost <= share * whole
 
 
+def test_what_was_saved_too_much_is_given_back():
+    large, small = matrix_ladder(falling(64, 0.1), 100, 4000, multiple=32), matrix_ladder(falling(40, 3), 1, 40)
+    rungs = energy_product([large, small], 3700)
+    cost = large.cheapest(rungs[0]) + small.cheapest(rungs[1])
+    assert 3200 + 30 < cost <= 3700  # the large layer's step saved enough for all of the small one
+    assert small.cheapest(rungs[1]) == 40
+
+
 def test_equal_layers_lose_equally():
     ladders = [matrix_ladder(falling(30), 30, 900)] * 3
     rungs = energy_product(ladders, 0.4 * 2700)

@@ -101,7 +101,8 @@ def _bounded(ranks: Sequence[int], most: int | None) -> int:
 def energy_product(ladders: Sequence[Ladder], budget: float) -> list[int]:
     """The rung of each layer for which all layers together cost at most `budget` (in the unit of the costs).
 
-    Where even the last rungs cost more, those are given.
+    What the last step saves too much is given back where a rung fits. Where even the last rungs cost more, those are
+    given.
     """
     rungs = [0] * len(ladders)
     total = sum(ladder.cheapest(0) for ladder in ladders)
@@ -115,7 +116,21 @@ def energy_product(ladders: Sequence[Ladder], budget: float) -> list[int]:
         total += ladder.cheapest(rungs[number])
         if rungs[number] + 1 < len(ladder.ranks):
             heapq.heappush(queue, (_price(ladder, rungs[number]), number))
+    while (up := _refill(ladders, rungs, budget - total)) is not None:
+        number, rung = up
+        total += ladders[number].cheapest(rung) - ladders[number].cheapest(rungs[number])
+        rungs[number] = rung
     return rungs
+
+
+def _refill(ladders: Sequence[Ladder], rungs: Sequence[int], left: float) -> tuple[int, int] | None:
+    """The layer, and the rung above its own (the next, or whole), that gain most energy for what is left to spend."""
+    moves = []
+    for number, (ladder, rung) in enumerate(zip(ladders, rungs, strict=True)):
+        for higher in {0, rung - 1} if rung > 0 else ():
+            if ladder.cheapest(higher) - ladder.cheapest(rung) <= left:
+                moves.append((-_lost(ladder.energy[higher], ladder.energy[rung]), number, higher))
+    return min(moves)[1:] if moves else None
 
 
 def rank_of_energy(energies: Tensor, share: float) -> int:

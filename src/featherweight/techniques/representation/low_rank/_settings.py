@@ -16,6 +16,8 @@ from featherweight.techniques.representation.low_rank._find import Layer, find
 from featherweight.techniques.representation.low_rank._parts import Measure, Part
 from featherweight.techniques.representation.low_rank._replace import replace
 
+_NEAR = 0.02  # a budget is met when no more than this is missing, relative
+
 
 @dataclass(frozen=True, kw_only=True)
 class LowRank(Technique):
@@ -55,11 +57,18 @@ class LowRank(Technique):
     def chosen(
         self, parts: Mapping[str, list[Part]], model: nn.Module, context: Context
     ) -> dict[str, list[Ranks | None]]:
-        """The ranks of the parts of each layer; None for a part that stays whole."""
+        """The ranks of the parts of each layer; None for a part that stays whole. Records what is kept of a budget."""
         flat = [part for own in parts.values() for part in own]
         budget = self.rank is None and self.of == self.measure
         fixed = fixed_cost(model, context, flat, self.measure) if budget else 0.0
-        ranks = iter(choose(self, flat, fixed))
+        found = choose(self, flat, fixed)
+        if budget:
+            spent = [part.whole if own is None else part.cost(own) for part, own in zip(flat, found, strict=True)]
+            kept = (sum(spent) + fixed) / max(1.0, sum(part.whole for part in flat) + fixed)
+            context.record("kept", kept)
+            if kept > self.keep * (1 + _NEAR):
+                context.progress.note(f"{kept:.1%} of the {self.of} stay: layers that cannot be factored need the rest")
+        ranks = iter(found)
         return {path: [next(ranks) for _ in own] for path, own in parts.items()}
 
     def trained_on(self, model: nn.Module, context: Context) -> nn.Module:
@@ -85,8 +94,8 @@ class ByWeights(LowRank):
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         """The model with layers replaced and noted in its log, then fine-tuned.
 
-        Records "ranks" (by layer), "whole" (layers left as they were: why), "kept" (share of the network's
-        multiply-adds and parameters) and "gains" (of each replaced layer: storage and computation, as factors).
+        Records "ranks" (by layer), "whole" (layers left as they were: why), "gains" (of each
+        replaced layer: storage and computation, as factors) and, for a budget, "kept" (the share of it that is left).
 
         Raises: TechniqueError when the model has no layer of the kinds, or encodings hold the weights of one that is
         to be replaced; ConfigError for a pattern that fits nothing.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from featherweight.core.context import Context
 from featherweight.errors import ConfigError
-from featherweight.numerics.factor import matrix_ladder, of_spatial, tucker_ladder
+from featherweight.numerics.factor import Ladder, matrix_ladder, of_spatial, tucker_ladder
 from featherweight.techniques.representation.low_rank._answers import Fit, Study, Thin, thinned
 from featherweight.techniques.representation.low_rank._find import Found, Layer, find
 from featherweight.techniques.representation.low_rank._following import Behind, behind
@@ -70,7 +70,8 @@ class Asymmetric(LowRank):
         """The model with layers replaced from shallow to deep and noted in its log, then fine-tuned if asked.
 
         Records "ranks" (by layer: of outputs, and of the plane), "whole" (layers left as they were: why), "gains" (of
-        each replaced layer: storage and computation, as factors) and "relu" (layers that were fitted through one).
+        each replaced layer: storage and computation, as factors), "relu" (layers that were fitted through one) and, for
+        a budget, "kept" (the share of it that is left).
 
         Raises: TechniqueError when the model has no layer of the kinds, or encodings hold the weights of one;
         ConfigError for a pattern that fits nothing.
@@ -151,19 +152,16 @@ def _by_plane(energies: Tensor, weight: Tensor, places: Places) -> Part:
     outputs, inputs, tall, wide = weight.shape
     units = (float(outputs * places.last), float(inputs * tall * places.when(1)), float(wide * places.last))
     whole = float(weight.numel() * places.last)
-    plane = torch.linalg.svdvals(of_spatial(weight.detach()).double()).square()
-    full = min(outputs, inputs * tall * wide)
+    full = min(outputs, inputs * tall * wide), min(inputs * tall, outputs * wide)
 
     def cost(ranks: Ranks) -> float:
         return units[0] * ranks[0] + units[1] * ranks[1] + units[2] * ranks[0] * ranks[1]
 
-    return Part(
-        full=(full, len(plane)),
-        whole=whole,
-        cost=cost,
-        ladder=lambda multiple: tucker_ladder((energies[:full], plane), units, whole, multiple, wide),
-        automatic=lambda: (full, len(plane)),
-    )
+    def ladder(multiple: int) -> Ladder:
+        plane = torch.linalg.svdvals(of_spatial(weight.detach()).double()).square()
+        return tucker_ladder((energies[: full[0]], plane), units, whole, multiple, wide)
+
+    return Part(full=full, whole=whole, cost=cost, ladder=ladder, automatic=lambda: full)
 
 
 def _chain(layer: nn.Module, thin: Thin) -> nn.Module:
