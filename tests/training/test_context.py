@@ -143,6 +143,14 @@ def test_only_json_is_kept(task, value) -> None:
         context.record("curve", value)
 
 
+def test_it_lends_the_loss_of_the_task(task) -> None:
+    logits, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
+    usual = torch.nn.functional.cross_entropy(logits, labels)
+    assert torch.equal(TaskContext(task).loss(logits, labels), usual)
+    own = TaskContext(replace(task, loss=lambda output, target: (output[:, 0] - target).sum()))
+    assert float(own.loss(logits, labels)) == 2.0
+
+
 def test_records_are_collected_for_the_ledger(task) -> None:
     context = TaskContext(task).at_step(0)
     context.record("density", {"a": (1, 2)})

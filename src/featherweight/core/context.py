@@ -84,6 +84,10 @@ class Context(Protocol):
         """
         ...
 
+    def loss(self, output: Any, target: Any) -> Tensor:
+        """The task's loss of a batch: a scalar to differentiate, without what training adds to it."""
+        ...
+
     def batches(self, split: str = "calibration", limit: int | None = None) -> Iterator[Batch]:
         """Batches of a split on `device`, in fixed order, at most `limit` examples."""
         ...

@@ -103,6 +103,10 @@ class TaskContext:
         )
         return train(model, job, Keeper(self.run, self._key(f"train-{call:03d}")))
 
+    def loss(self, output: Any, target: Any) -> Tensor:
+        """See Context.loss."""
+        return loss_of(self.task)(output, target)
+
     def batches(self, split: str = "calibration", limit: int | None = None) -> Iterator[Batch]:
         """See Context.batches; batches have the task's batch size."""
         examples = self._examples(split)
