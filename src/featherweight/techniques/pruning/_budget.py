@@ -21,6 +21,8 @@ from featherweight.graph.cells import Ids
 from featherweight.graph.surgery import Anatomy, Group, UnsolvableError
 
 Unit: TypeAlias = Literal["channels", "parameters", "macs", "bytes", "latency"]
+_NEAR = 0.005  # share of the target that it may be missed by before blocks are left or taken out of order
+
 Measure: TypeAlias = Callable[[Ids], float]
 """The cost of the network without these atoms."""
 
@@ -30,7 +32,8 @@ class Budget:
     """What is asked for: `ratio` is the share of `unit` to remove, 0 <= ratio < 1.
 
     `multiple`: the channels that are left in a group are a multiple of it, where the group has as many. `floor` is the
-    share of each group's channels that stays whatever the scores say (at least one channel always does).
+    share of each group's channels that stays whatever the scores say (at least one channel always does). `relative`:
+    with scope "global", scores count over the mean score of their group; otherwise as they are.
     """
 
     ratio: float
@@ -38,6 +41,7 @@ class Budget:
     scope: Literal["global", "local"] = "local"
     multiple: int = 1
     floor: float = 0.05
+    relative: bool = True
 
 
 @dataclass(frozen=True)
@@ -220,6 +224,8 @@ def _keys(ordered: NDArray[np.float64], budget: Budget) -> NDArray[np.float64]:
     """Where each channel stands, for the scores in ascending order."""
     if budget.scope == "local":
         return np.arange(1, len(ordered) + 1) / len(ordered)
+    if not budget.relative:
+        return ordered
     mean = float(np.abs(ordered).mean())
     return ordered / mean if mean > 0 else ordered
 
@@ -258,10 +264,40 @@ def _fill(queue: list[_Block], budget: Budget, measure: Measure) -> Ids:
 
 
 def _nearest(queue: list[_Block], count: int, target: float, measure: Measure) -> Ids:
-    """`count` blocks go just below the target: the last of them may be left, or another taken in its place."""
-    taken = _joined(block.atoms for block in queue[: max(count - 1, 0)])
-    tries = [taken, *(np.concatenate([taken, block.atoms]) for block in queue[max(count - 1, 0) : count + 7])]
-    return min(tries, key=lambda atoms: abs(measure(atoms) - target))
+    """`count` blocks go just below the target: the last of them may be left, or another taken in its place.
+
+    Where that misses by more than `_NEAR`, as when the last one is large, others are left for it, or it for others.
+    """
+    first = max(count - 1, 0)
+    taken, last, others = queue[:first], queue[first : first + 1], queue[first + 1 :]
+
+    def miss(blocks: list[_Block]) -> float:
+        return abs(measure(_joined(block.atoms for block in blocks)) - target)
+
+    best = min([taken, *([*taken, block] for block in [*last, *others[:7]])], key=miss)
+
+    def fewer(number: int) -> list[_Block]:
+        return [*taken[:number], *last]
+
+    def others_instead(number: int) -> list[_Block]:
+        return [*taken, *others[:number]]
+
+    for build, most in ((fewer, first), (others_instead, len(others))):
+        if miss(best) > _NEAR * target:
+            best = min([best, *(build(number) for number in _around(build, most, target, measure))], key=miss)
+    return _joined(block.atoms for block in best)
+
+
+def _around(build: Callable[[int], list[_Block]], most: int, target: float, measure: Measure) -> list[int]:
+    """The numbers of blocks, 0 to `most`, between which the cost falls below the target."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high) // 2
+        if measure(_joined(block.atoms for block in build(middle))) > target:
+            low = middle + 1
+        else:
+            high = middle
+    return sorted({max(low - 1, 0), low})
 
 
 def _joined(parts: Iterable[Ids]) -> Ids:
@@ -269,19 +305,27 @@ def _joined(parts: Iterable[Ids]) -> Ids:
 
 
 def _measure(known: Anatomy, unit: Unit, scores: Sequence[tuple[Group, Tensor]], latency: Measure | None) -> Measure:
-    if unit == "channels":
-        total = sum(len(group) for group, _ in scores)
-        return lambda atoms: float(total - len(atoms))
     if unit == "latency":
         if latency is None:
             raise TechniqueError("a latency budget needs something to measure", value=unit)
         return latency
-    count = {"parameters": known.cost.parameters, "macs": known.cost.macs, "bytes": known.cost.bytes}[unit]
+    groups = [group for group, _ in scores]
 
     def cost(atoms: Ids) -> float:
         try:
-            return float(count(known.gone(atoms)))
+            return cost_without(known, unit, groups, atoms)
         except SurgeryError:
             return math.inf  # an impossible choice never comes nearest
 
     return cost
+
+
+def cost_without(known: Anatomy, unit: Unit, groups: Sequence[Group], atoms: Ids | Sequence[int]) -> float:
+    """What is left of a unit (no latency) without these atoms of the groups.
+
+    Raises: SurgeryError for atoms that cannot go together.
+    """
+    if unit == "channels":
+        return float(sum(len(group) for group in groups) - len(atoms))
+    count = {"parameters": known.cost.parameters, "macs": known.cost.macs, "bytes": known.cost.bytes}[unit]
+    return float(count(known.gone(atoms)))

@@ -41,6 +41,7 @@ class Structured(Technique):
 
     strength: ClassVar[str | None] = "ratio"
     gentle: ClassVar[float] = 0.0
+    relative: ClassVar[bool] = True  # groups compete by score over the mean of their group; otherwise by score as it is
     applies_to: ClassVar[tuple[str, ...]] = ("conv", "linear", "recurrent", "attention", "norm", "embedding")
 
     ratio: float = 0.5  # share to remove, 0 <= ratio < 1
@@ -81,24 +82,45 @@ class Structured(Technique):
         Raises: TechniqueError when the model cannot be traced or nothing can go.
         """
         known = look(model, context, self.keep)
-        groups = candidates(known, self.factors)
+        groups = self.prunable(known)
         if self.ratio == 0:
             return model
-        scored = list(zip(groups, self.scores(model, known, groups, context), strict=True))
-        chosen = choose(model, known, scored, self.budget, _Timer(model, known, context))
+        chosen = self.choice(model, known, groups, self.scores(model, known, groups, context), context)
         changed = take_out(model, known, chosen)
         repaired(self.repair, model, changed, known, chosen.atoms, context)
-        if self.epochs:
-            rate = self.learning_rate * context.training.learning_rate
-            context.finetune(changed, Finetuning(epochs=self.epochs, learning_rate=rate))
-            attach(changed, encodings_of(changed))  # training leaves values finer than they are stored
+        self.train(changed, context, self.epochs)
         record_choice(context, known, groups, chosen)
         return changed
+
+    def prunable(self, known: Anatomy) -> list[Group]:
+        """The groups that are scored and pruned; the others stay whole."""
+        return candidates(known, self.factors)
+
+    def choice(
+        self, model: nn.Module, known: Anatomy, groups: Sequence[Group], scores: Sequence[Tensor], context: Context
+    ) -> Chosen:
+        """What goes for these scores, within the budget."""
+        scored = list(zip(groups, scores, strict=True))
+        return choose(model, known, scored, self.budget, _Timer(model, known, context))
+
+    def train(self, model: nn.Module, context: Context, epochs: float) -> None:
+        """Trains in place at the rate of the settings; nothing for 0 epochs."""
+        if epochs:
+            rate = self.learning_rate * context.training.learning_rate
+            context.finetune(model, Finetuning(epochs=epochs, learning_rate=rate))
+            attach(model, encodings_of(model))  # training leaves values finer than they are stored
 
     @cached_property
     def budget(self) -> Budget:
         """What the settings ask for."""
-        return Budget(ratio=self.ratio, unit=self.of, scope=self.scope, multiple=self.multiple, floor=self.floor)
+        return Budget(
+            ratio=self.ratio,
+            unit=self.of,
+            scope=self.scope,
+            multiple=self.multiple,
+            floor=self.floor,
+            relative=self.relative,
+        )
 
 
 def look(model: nn.Module, context: Context, keep: Sequence[str] = ()) -> Anatomy:
