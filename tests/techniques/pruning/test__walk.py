@@ -91,3 +91,14 @@ def test_networks_that_cannot_run_as_a_graph():
 
     with pytest.raises(TechniqueError, match="node by node"):
         Walk.of(Counting(), copy.deepcopy(Counting()), batches(), CPU)
+
+
+def test_batches_too_large_to_record_are_taken_apart_and_none_is_lost(monkeypatch):
+    """A recorder keeps every value of a batch: 128 photographs would take more memory than there is."""
+    before, after = Net().eval(), Net(4).eval()
+    whole = list(Walk.of(before, after, batches(), CPU).to(10))
+    monkeypatch.setattr(_walk, "RECORDED", 1)
+    walk = Walk.of(before, after, batches(), CPU)
+    parts = list(walk.to(nodes(walk)["head"]))
+    assert len(whole) == 3
+    assert [len(step.after[nodes(walk)["head"]]) for step in parts] == [2, 2, 2, 2, 2, 1]

@@ -16,7 +16,7 @@ from featherweight.training.patches import output_space
 WIDEST: Final = 8192
 """Columns of a group that can be fitted; with more the Gram matrix alone takes half a gigabyte."""
 
-_ROWS, _PER_COLUMN = 4096, 6  # rows wanted: at least, and for each column
+_ROWS, _PER_COLUMN = 4096, (6, 64)  # rows wanted: at least so many for each column, and no more than for each
 _RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, math.inf)  # of the energy of each column; infinite: the intercept alone
 _HELD_OUT = 4  # every fourth example judges and does not teach
 
@@ -82,7 +82,8 @@ class Look:
         """Different places of the output for each example, int64 (examples, k)."""
         columns = self.tensors[self.layer.weight][0].numel()
         places = math.prod(output_space(self.layer.geometry, read)[1:])
-        count = min(places, math.ceil(max(_ROWS, _PER_COLUMN * columns) / self.examples))
+        least, most = (each * columns for each in _PER_COLUMN)
+        count = min(places, math.ceil(max(min(_ROWS, most), least) / self.examples))
         if places == count:
             return torch.arange(places, device=read.device).expand(len(read), -1)
         return torch.rand(len(read), places, generator=self.generator).topk(count).indices.to(read.device)

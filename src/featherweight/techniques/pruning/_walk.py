@@ -25,6 +25,9 @@ from featherweight.graph.record import record
 HELD: Final = 2**30
 """Bytes that may be held between two layers, of all batches and both models."""
 
+RECORDED: Final = 2**29
+"""Bytes of all values of one model that may be there at once, as they are while a batch is recorded."""
+
 Values = list[Any]
 
 
@@ -51,12 +54,12 @@ class Walk:
 
     @classmethod
     def of(cls, before: nn.Module, after: nn.Module, batches: Sequence[Batch], device: torch.device) -> Self:
-        """A walk from the start.
+        """A walk from the start. Batches are taken apart where all values of one would be too much at once.
 
         Raises: TechniqueError when a graph cannot be run, or the two are no graphs of the same nodes.
         """
         try:
-            return cls(before, after, batches, device)
+            return cls(before, after, list(_pieces(before, batches)), device)
         except TechniqueError:
             raise
         except FeatherweightError as error:
@@ -104,6 +107,21 @@ class Walk:
         return self._runs[shapes]
 
 
+def _pieces(model: nn.Module, batches: Sequence[Batch]) -> Iterator[Batch]:
+    """The batches, split along their examples into what can be recorded."""
+    size = 0
+    for batch in batches:
+        inputs = batch.inputs
+        examples = {len(part) if isinstance(part, Tensor) and part.dim() else 0 for part in inputs}
+        if len(examples) != 1 or 0 in examples:
+            yield batch  # nobody says where its examples are
+            continue
+        if not size:  # two examples at least: code that squeezes takes another way for one
+            size = max(2, 2 * RECORDED // _Run(model, Batch(tuple(part[:2] for part in inputs), None)).total)
+        for parts in zip(*(part.split(size) for part in inputs), strict=True):
+            yield Batch(parts, None)
+
+
 class _Run:
     """One model at the sizes of one batch."""
 
@@ -127,12 +145,20 @@ class _Run:
         """For each number of a node the bytes that the nodes from there on read of what was before."""
         sizes = [0] * (self._program.value_count + 1)
         for number, last in self._last.items():
-            metas = self.graph.meta(Ref(number))
-            parts = metas if isinstance(metas, tuple) else (metas,)
-            size = sum(math.prod(part.shape) * part.dtype.itemsize for part in parts if isinstance(part, Meta))
+            size = self._size(number)
             for place in range(number + 1, last + 1):
                 sizes[place] += size
         return sizes
+
+    @property
+    def total(self) -> int:
+        """Bytes of all values."""
+        return 1 + sum(self._size(number) for number in self._last)
+
+    def _size(self, number: int) -> int:
+        metas = self.graph.meta(Ref(number))
+        parts = metas if isinstance(metas, tuple) else (metas,)
+        return sum(math.prod(part.shape) * part.dtype.itemsize for part in parts if isinstance(part, Meta))
 
     def start(self, batch: Batch) -> Values:
         return self.state([*tensors_in(batch.inputs)], self.graph.first_node)
