@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from featherweight.core.context import Context
 from featherweight.numerics.factor import Affine, by_response, nonlinear_response, spatial
 from featherweight.techniques.representation.low_rank._following import Behind
-from featherweight.training.samples import Sampling, Tap, sample
+from featherweight.training.samples import Sampling, Take, Tap, sample
 
 _LEAST = 1e-6  # of the largest scale: outputs that the batch norm hardly lets through are constants
 
@@ -51,9 +51,7 @@ class Study:
             windows.append(read.flatten(1))
             wanted.append(given)
 
-        sampling = Sampling(Tap(now, path, "input"), Tap(original, path), positions=self.positions)
-        batches = self.context.batches("calibration", self.examples)
-        sample(sampling, batches, take, self.context.generator("answers", path))
+        self._sample(now, original, path, take)
         layer = original.get_submodule(path)
         bias = layer.bias if isinstance(layer.bias, Tensor) else 0.0
         return Answers(torch.cat(windows), torch.cat(wanted) + bias)
@@ -61,10 +59,17 @@ class Study:
     @torch.no_grad()
     def energies(self, model: nn.Module, path: str, after: Behind) -> Tensor:
         """The variances of the layer's answers along their principal directions, largest first, double."""
-        seen = after.scale * self.answers(model, model, path).wanted.double()
+        wanted: list[Tensor] = []
+        self._sample(model, model, path, lambda _, given: wanted.append(given))
+        seen = after.scale * torch.cat(wanted).double()
         centred = seen - seen.mean(dim=0)
         values: Tensor = torch.linalg.eigvalsh(centred.T @ centred)
         return values.flip(0).clamp(min=0)
+
+    def _sample(self, now: nn.Module, original: nn.Module, path: str, take: Take) -> None:
+        sampling = Sampling(Tap(now, path, "input"), Tap(original, path), positions=self.positions)
+        batches = self.context.batches("calibration", self.examples)
+        sample(sampling, batches, take, self.context.generator("answers", path))
 
 
 @dataclass(frozen=True)
