@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
+import numpy as np
 from torch import nn
 
 from featherweight.errors import FeatherweightError, SurgeryError
@@ -48,7 +49,7 @@ def settings_for(structure: Structure, gone: Mask, model: nn.Module) -> tuple[tu
     Raises: UnsolvableError when no values of the attributes give the sizes that are left.
     """
     found: dict[Attribute, int] = {}
-    equations = [*_counts(structure, gone), *_comparisons(structure)]
+    equations = [*_counts(structure, gone), *_comparisons(structure), *_numbers(structure, model)]
 
     def look(item: Attribute | Size) -> int:
         if isinstance(item, Attribute):
@@ -66,12 +67,28 @@ def settings_for(structure: Structure, gone: Mask, model: nn.Module) -> tuple[tu
     for equation in equations:
         if _value(equation.expr, look) != equation.wanted:
             raise _unsolvable(equation, equations)
+    _keep_apart(structure, equations, found, model)
     return _settings(found, model)
+
+
+def _keep_apart(
+    structure: Structure, equations: list[_Equation], found: dict[Attribute, int], model: nn.Module
+) -> None:
+    """Moves attributes that nothing else decides so that what the code compared and found unequal stays so."""
+    bound = {item for equation in equations for item in equation.attributes}
+    for pair in structure.flow.code.unequal if structure.flow.code is not None else ():
+        for one, other in (pair, pair[::-1]):
+            if not isinstance(one, Attribute) or not isinstance(other, Attribute) or one in bound or one in found:
+                continue
+            before = _present(model, other)
+            if other in found and found[other] == _present(model, one) and before:
+                found[one] = _present(model, one) * found[other] // before  # as much smaller as the other
 
 
 def _counts(structure: Structure, gone: Mask) -> list[_Equation]:
     """The integers in the graph that count channels and come from somewhere."""
-    origins, graph = structure.flow.origins or {}, structure.flow.graph
+    code, graph = structure.flow.code, structure.flow.graph
+    origins = code.origins if code is not None else {}
     result = []
     for count in structure.flow.counts:
         expr = origins.get(Place(count.value, count.parameter, count.position))
@@ -86,11 +103,28 @@ def _counts(structure: Structure, gone: Mask) -> list[_Equation]:
 def _comparisons(structure: Structure) -> list[_Equation]:
     """What the code compares and found equal must stay so."""
     result = []
-    for one, other in structure.flow.equal:
+    for one, other in structure.flow.code.equal if structure.flow.code is not None else ():
         expr = Operation("sub", one, other)
         what = f"compares {_words(one)} with {_words(other)}"
         where = next((item.path for item in _leaves(expr) if isinstance(item, Attribute)), "")
         result.append(_Equation(expr, 0, tuple(_counted(structure, expr)), where, what))
+    return result
+
+
+def _numbers(structure: Structure, model: nn.Module) -> list[_Equation]:
+    """What the code computes other numbers from must stay what it is."""
+    whole = np.zeros(structure.size, dtype=bool)
+
+    def before(item: Attribute | Size) -> int:
+        return _present(model, item) if isinstance(item, Attribute) else _size(structure, item, whole)
+
+    result = []
+    for expr in structure.flow.used:
+        wanted = _value(expr, before)
+        where = next((item.path for item in _leaves(expr) if isinstance(item, Attribute)), "")
+        if wanted is not None:
+            what = f"computes another number from {_words(expr)}"
+            result.append(_Equation(expr, wanted, tuple(_counted(structure, expr)), where, what))
     return result
 
 

@@ -73,7 +73,7 @@ def _cell(module: nn.RNNCellBase) -> Sizes:
 
 
 def _attention(module: nn.MultiheadAttention) -> Sizes:
-    width = module.out_proj.weight.shape[0]
+    width = (module.in_proj_weight if module._qkv_same_embed_dim else module.q_proj_weight).shape[1]  # of queries
     sizes = {"embed_dim": width, "head_dim": width // module.num_heads}
     if module._qkv_same_embed_dim:
         return sizes | {"kdim": width, "vdim": width}

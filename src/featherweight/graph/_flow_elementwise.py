@@ -89,7 +89,9 @@ def _reduced_places(site: Site, inputs: Dims) -> list[int]:
     return [axis(place, inputs) for place in chosen] or list(range(len(inputs)))
 
 
-@rule("softmax", "log_softmax", "cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "sort", "argsort", "topk")
+@rule(
+    "softmax", "log_softmax", "cumsum", "cumprod", "cummax", "cummin", "sort", "argsort", "topk", "aten::diff.default"
+)
 def along_one(site: Site) -> Result:
     """What the elements along one dimension become depends on all of them and on their order."""
     inputs = site.dims(site.given["self"])

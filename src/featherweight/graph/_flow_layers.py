@@ -1,5 +1,6 @@
 """How channels flow through layers: convolutions, products of matrices, norms, embeddings, attention, pooling."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -84,15 +85,14 @@ def linear(site: Site) -> Result:
 @rule("matmul", "mm", "bmm", "mv", "dot")
 def matmul(site: Site) -> Result:
     """Leading dimensions are broadcast, the last of the left and the last but one of the right are summed over."""
-    left, right = (site.dims(value) for value in list(site.given.values())[:2])
-    _weight_roles(site)
-    return _matmul(site, left, right)
-
-
-def _weight_roles(site: Site) -> None:
     left, right = list(site.given.values())[:2]
+    _weight_roles(site, left, right)
+    return _matmul(site, site.dims(left), site.dims(right))
+
+
+def _weight_roles(site: Site, left: Any, right: Any) -> None:
     site.role(right, *("",) * (len(site.dims(right)) - 2), "in", "out")
-    site.role(left, *("",) * (len(site.dims(left)) - 2), "out", "in")
+    site.role(left, *("",) * (len(site.dims(left)) - 2), *("out", "in")[-len(site.dims(left)) :])
 
 
 def _matmul(site: Site, left: Dims, right: Dims) -> Dims:
@@ -104,29 +104,60 @@ def _matmul(site: Site, left: Dims, right: Dims) -> Dims:
 @rule("addmm", "addbmm", "baddbmm", "addmv")
 def added_matmul(site: Site) -> Result:
     """A product of matrices, added to a third tensor."""
-    added, *factors = (site.dims(value) for value in list(site.given.values())[:3])
-    if site.node.op == "addbmm":
+    added, left, right = list(site.given.values())[:3]
+    _weight_roles(site, left, right)
+    site.role(added, *("",) * (len(site.dims(added)) - 1), "each")
+    product = _matmul(site, site.dims(left), site.dims(right))
+    return broadcast(site, [site.dims(added), product[1:] if site.node.op == "addbmm" else product])
+
+
+@rule("aten::_grouped_mm.default")
+def grouped_matmul(site: Site) -> Result:
+    """Experts: rows (tokens, in) times weights (experts, in, out), each row by the one that it is sorted to."""
+    rows, weight = site.dims(site.given["self"]), site.dims(site.given["mat2"])
+    if len(rows) != 2 or len(weight) != 3:
         return site.barrier()
-    product = _matmul(site, factors[0], factors[1])
-    return broadcast(site, [added, product])
+    site.unite(rows[1], weight[1])
+    site.pin(weight[0], "experts")
+    site.role(site.given["mat2"], "", "in", "out")
+    return (rows[0], weight[2])
 
 
 @rule("einsum")
 def einsum(site: Site) -> Result:
     """Letters that are the same are one dimension."""
-    equation, operands = site.given["equation"].replace(" ", ""), site.given["tensors"]
-    inputs, arrow, output = equation.partition("->")
-    if not arrow or "." in equation:
-        return site.barrier()
+    operands = site.given["tensors"]
+    terms, output = _letters(site.given["equation"].replace(" ", ""), [len(site.dims(item)) for item in operands])
     seen: dict[str, Ids] = {}
-    for letters, operand in zip(inputs.split(","), operands, strict=True):
+    for letters, operand in zip(terms, operands, strict=True):
         for letter, ids in zip(letters, site.dims(operand), strict=True):
             if len(ids) == 1 and len(seen.get(letter, ids)) > 1:
                 continue
             if letter in seen and len(seen[letter]) == len(ids):
                 site.unite(seen[letter], ids)
             seen[letter] = ids
+    for number, (letters, operand) in enumerate(zip(terms, operands, strict=True)):
+        others = {letter for place, term in enumerate(terms) if place != number for letter in term}
+        roles = ["in" if letter not in output else "out" if letter not in others else "" for letter in letters]
+        site.role(operand, *roles)
     return tuple(seen[letter] for letter in output)
+
+
+def _letters(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[str]]:
+    """The names of the dimensions of each operand and of the result; "..." stands for ".1", the last, ".2" before it."""
+    inputs, arrow, output = equation.partition("->")
+    terms = [_spelled(term, rank) for term, rank in zip(inputs.split(","), ranks, strict=True)]
+    every = [letter for term in terms for letter in term]
+    dots = sorted({letter for letter in every if letter.startswith(".")}, key=lambda item: -int(item[1:]))
+    if not arrow:
+        return terms, dots + sorted(letter for letter in set(every) - set(dots) if every.count(letter) == 1)
+    return terms, _spelled(output, len(dots) + len(output.replace(".", "")))
+
+
+def _spelled(term: str, rank: int) -> list[str]:
+    before, dots, after = term.partition("...")
+    hidden = rank - len(before) - len(after) if dots else 0
+    return [*before, *(f".{number}" for number in range(hidden, 0, -1)), *after]
 
 
 @rule("bilinear")
@@ -137,6 +168,7 @@ def bilinear(site: Site) -> Result:
     site.unite(weight[2], second[-1])
     if site.given["bias"] is not None:
         site.unite(site.dims(site.given["bias"])[0], weight[0])
+        site.role(site.given["bias"], "each")
     site.role(site.given["weight"], "out", "in", "in")
     return (*first[:-1], weight[0])
 
@@ -214,10 +246,9 @@ def attention(site: Site) -> Result:
         site.pin(ids, "the positions of a sequence")
     if site.given.get("enable_gqa") and len(query[-3]) != len(key[-3]):
         heads = len(key[-3])
-        rows, repeats = site.cells.factor(query[-3], (heads, len(query[-3]) // heads))
+        rows, _ = site.cells.factor(query[-3], (heads, len(query[-3]) // heads))
         site.unite(rows, key[-3])
         site.unite(value[-3], key[-3])
-        site.pin(repeats, "the queries of a group")
         leading = (*broadcast(site, [query[:-3], key[:-3], value[:-3]]), query[-3])
     else:
         leading = broadcast(site, [query[:-2], key[:-2], value[:-2]])

@@ -92,7 +92,7 @@ def cut_slice(site: Site) -> Result:
         site.pin(ids, "every second channel is taken, or the like")
     for name in ("start", "end"):
         at = site.given[name]
-        if isinstance(at, int) and -len(ids) <= at < len(ids) and at != 0:
+        if isinstance(at, int) and -len(ids) <= at <= len(ids) and at != 0:
             site.count(name, None, ids[:at] if at > 0 else ids[at:], 1 if at > 0 else -1)
     return replaced(inputs, dim, ids[slice(site.given["start"], site.given["end"], step)])
 

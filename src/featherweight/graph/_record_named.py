@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, ClassVar, Final, TypeAlias
 
@@ -24,16 +24,43 @@ class Named(int):
 
     expr: Expr
     terms: int
-    met: ClassVar[list[tuple[Expr, Expr]] | None] = None  # what was found equal in a comparison, while it is noted
+    remarks: ClassVar["Remarks | None"] = None  # what the code does with integers, while it is noted
 
     def __eq__(self, other: object) -> bool:
-        same = int(self) == other
-        if same and Named.met is not None and isinstance(other, Named) and other.expr != self.expr:
-            Named.met.append((self.expr, other.expr))
+        same = int.__eq__(self, other)
+        if same is not NotImplemented:
+            self._compared(other, same)
         return same
 
     def __ne__(self, other: object) -> bool:
-        return not self == other
+        differs = int.__ne__(self, other)
+        if differs is not NotImplemented:
+            self._compared(other, not differs)
+        return differs
+
+    def _compared(self, other: object, same: bool) -> None:
+        if Named.remarks is not None and isinstance(other, Named) and other.expr != self.expr:
+            (Named.remarks.equal if same else Named.remarks.unequal)[self.expr, other.expr] = None
+
+    def __float__(self) -> float:
+        return float(self._used())
+
+    def __truediv__(self, other: Any) -> Any:
+        return int.__truediv__(self._used(), other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return int.__rtruediv__(self._used(), other)
+
+    def __pow__(self, other: Any, modulus: Any = None) -> Any:
+        return int.__pow__(self._used(), other, modulus)
+
+    def __rpow__(self, other: Any, modulus: Any = None) -> Any:
+        return int.__rpow__(self._used(), other, modulus)
+
+    def _used(self) -> int:
+        if Named.remarks is not None:
+            Named.remarks.used[self.expr] = None
+        return int.__int__(self)
 
     __hash__ = int.__hash__
 
@@ -99,14 +126,23 @@ def expr_of(value: int) -> Expr:
     return value.expr if isinstance(value, Named) else Constant(int(value))
 
 
+@dataclass(frozen=True)
+class Remarks:
+    """What code does with integers: pairs that it compared, and what it computes scales from, in order, each once."""
+
+    equal: dict[tuple[Expr, Expr], None] = field(default_factory=dict)
+    unequal: dict[tuple[Expr, Expr], None] = field(default_factory=dict)
+    used: dict[Expr, None] = field(default_factory=dict)
+
+
 @contextmanager
-def comparisons() -> Iterator[list[tuple[Expr, Expr]]]:
-    """What the code compares and finds equal meanwhile, as a check that sizes fit does: both expressions."""
-    Named.met = []
+def remarks() -> Iterator[Remarks]:
+    """Notes what the code does with integers meanwhile."""
+    Named.remarks = Remarks()
     try:
-        yield Named.met
+        yield Named.remarks
     finally:
-        Named.met = None
+        Named.remarks = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from featherweight.graph import _flow_elementwise, _flow_layers, _flow_recurrent
 from featherweight.graph._flow_base import RULES, Count, Dims, Result, Site, State, pinned, rule
 from featherweight.graph.cells import Cells, Ids
 from featherweight.graph.ir import Graph, Meta, leaves
-from featherweight.graph.origins import Expr, Place
+from featherweight.graph.origins import Attribute, Expr, Place, Size
+from featherweight.graph.record import Recording
 
 __all__ = ["Count", "Dims", "Flow", "Site", "rule"]
 
@@ -38,19 +39,19 @@ class Flow:
     cells: Cells
     dims: Mapping[int, Result]
     counts: tuple[Count, ...]
-    origins: Mapping[Place, Expr] | None
+    code: Recording | None
     roles: Mapping[tuple[str, int], str]
     barriers: tuple[tuple[str, str], ...] = ()
     fixed: tuple[tuple[str, str], ...] = field(default=())  # module path, what its code says
-    equal: tuple[tuple[Expr, Expr], ...] = ()  # what the code compares and finds equal
+    used: tuple[Expr, ...] = ()  # what the code computes other numbers from, which have to stay
 
     @staticmethod
-    def of(graph: Graph, origins: Mapping[Place, Expr] | None = None, keep: Sequence[str] = ()) -> "Flow":
+    def of(graph: Graph, code: Recording | None = None, keep: Sequence[str] = ()) -> "Flow":
         """The flow of channels through a graph.
 
-        `origins` says which integers of the graph may change because they come from attributes of modules; None: all
-        may, because nobody's code made them (a graph from a file). `keep` are patterns of module paths whose outputs
-        stay whole.
+        `code` is the recording that it is from, which says what integers of the graph come from; None: all may change,
+        because nobody's code made them (a graph from a file). `keep` are patterns of module paths whose outputs stay
+        whole.
         """
         state = State(graph, Cells(), _known(graph))
         _name_tensors(state)
@@ -62,10 +63,18 @@ class Flow:
             for ids in _flat(state.dims[ref.index]):
                 state.cells.pin(ids, "an output of the network")
         _pin_kept(state, keep)
-        fixed = () if origins is None else _pin_code(state, origins)
+        fixed = () if code is None else _pin_code(state, code)
         state.cells.settle()
         return Flow(
-            graph, state.cells, state.dims, tuple(state.counts), origins, state.roles, tuple(state.barriers), fixed
+            graph,
+            state.cells,
+            state.dims,
+            tuple(state.counts),
+            code,
+            state.roles,
+            tuple(state.barriers),
+            fixed,
+            () if code is None else _used(state, code),
         )
 
     def tensor_dims(self) -> dict[str, Dims]:
@@ -126,16 +135,31 @@ def _flat(result: Result) -> list[Ids]:
     return [ids for dims in (result if isinstance(result, list) else [result]) for ids in dims]
 
 
-def _pin_code(state: State, origins: Mapping[Place, Expr]) -> tuple[tuple[str, str], ...]:
-    """Pins what is counted by integers that the network's code says; gives where and what."""
+def _pin_code(state: State, code: Recording) -> tuple[tuple[str, str], ...]:
+    """Pins what is counted by integers that the network's code says, or computes other numbers from; gives where."""
     found: dict[tuple[str, str], None] = {}
+    used = {item for item in _used(state, code) if isinstance(item, Attribute | Size)}
+    for size in used:
+        dims = state.dims[size.value] if isinstance(size, Size) else None
+        if isinstance(size, Size) and isinstance(dims, tuple):
+            state.cells.pin(dims[size.dim], "the code computes with its size")
     for count in state.counts:
-        if Place(count.value, count.parameter, count.position) in origins or not state.cells.find(count.ids).any():
+        origin = code.origins.get(Place(count.value, count.parameter, count.position))
+        if (origin is not None and origin not in used) or not state.cells.find(count.ids).any():
             continue
         node = state.graph.nodes[count.value - state.graph.first_node]
         number = node.arguments()[count.parameter]
         number = number if count.position is None else number[count.position]
         what = f"{node.op} with {count.parameter} {number} in the code"
+        if isinstance(origin, Attribute):
+            what = f"{node.op} by {origin.name}, which the code computes another number from"
         state.cells.pin(count.ids, f"{what} of {node.scope or 'the network'}")
         found[node.scope, what] = None
     return tuple(found)
+
+
+def _used(state: State, code: Recording) -> tuple[Expr, ...]:
+    """Integers in the graph that count nothing, and those that became scales and the like."""
+    counted = {Place(count.value, count.parameter, count.position) for count in state.counts}
+    others = (expr for place, expr in code.origins.items() if place not in counted)
+    return tuple(dict.fromkeys((*others, *code.used)))

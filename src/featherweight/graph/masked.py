@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from featherweight.graph._flow_base import Dims
-from featherweight.graph.ir import Graph, Node, Ref
-from featherweight.graph.program import Program, prepare, values_of
+from featherweight.graph._record_calls import lookup
+from featherweight.graph.ir import Node, Ref
+from featherweight.graph.program import Step, Template, values_of
 from featherweight.graph.structure import Mask, Structure
 
 
@@ -24,7 +25,7 @@ class Masked:
 
     def __init__(self, structure: Structure, tensors: Mapping[str, Tensor]) -> None:
         self.structure, self.tensors = structure, tensors
-        self.program: Program = prepare(structure.flow.graph)
+        self._steps = [_step(node) for node in structure.flow.graph.nodes]
 
     @torch.no_grad()
     def run(self, inputs: Sequence[Tensor], gone: Mask) -> Any:
@@ -33,10 +34,10 @@ class Masked:
         given = [*inputs, *(self.tensors[name] for name in graph.tensors)]
         values: list[Any] = [self._masked(value, number, gone) for number, value in enumerate(given)]
         values += [None] * len(graph.nodes)
-        for node, step in zip(graph.nodes, self.program.steps, strict=True):
-            exact = self._counted(graph, node, values, gone)
+        for number, (node, step) in enumerate(zip(graph.nodes, self._steps, strict=True), graph.first_node):
+            exact = self._counted(node, values, gone)
             found = step.run(values, torch.device("cpu")) if exact is None else exact
-            values[step.number] = self._masked(found, step.number, gone)
+            values[number] = self._masked(found, number, gone)
         return values_of(graph.outputs, values)
 
     def _masked(self, value: Any, number: int, gone: Mask) -> Any:
@@ -54,7 +55,7 @@ class Masked:
                 value = value.masked_fill(lost.reshape(-1, *(1,) * (len(dims) - 1 - dim)), 0.0)
         return value
 
-    def _counted(self, graph: Graph, node: Node, values: list[Any], gone: Mask) -> Any:
+    def _counted(self, node: Node, values: list[Any], gone: Mask) -> Any:
         """The result of an operator that divides by a number of channels of which some are gone; None for others."""
         compute = _COUNTED.get(node.op)
         subject = node.args[0] if node.args else None
@@ -68,6 +69,16 @@ class Masked:
             name: values[item.index] if isinstance(item, Ref) else item for name, item in node.arguments().items()
         }
         return compute(arguments, live)
+
+
+def _step(node: Node) -> Step:
+    """The call of a node; also of operators that are not in the list, which recorded graphs may have."""
+    op = lookup(node.op)
+    given = op.arguments(node.args)
+    fixed = {name: value(given) if callable(value) else value for name, value in op.fixed}
+    by_place = [value for name, value in given.items() if name not in op.keywords]
+    by_name = Template.of([given[name] for name in op.keywords])
+    return Step(op, 0, Template.of(by_place), op.keywords, by_name, fixed, ())
 
 
 def _layer_norm(given: dict[str, Any], live: list[Tensor]) -> Tensor:

@@ -15,7 +15,7 @@ where torch is asked for them, but not sizes or Python's own state); what numpy 
 of a tensor (an "opaque::" node stands for it); origins that pass through `int()`, `len()`, floats or the C++ of torch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ from torch import nn
 
 from featherweight.errors import FeatherweightError, TraceError
 from featherweight.graph._record_modes import DispatchMode, FunctionMode
-from featherweight.graph._record_named import comparisons, named_attributes
+from featherweight.graph._record_named import named_attributes, remarks
 from featherweight.graph._record_run import Recorder
 from featherweight.graph._record_tape import finished
 from featherweight.graph._record_trees import cloned, opened
@@ -40,12 +40,15 @@ __all__ = ["Recording", "record"]
 class Recording:
     """A graph, and for integers in the arguments of its nodes what they were computed from.
 
-    `equal` are pairs that the code compared and found equal ("do the channels fit the configuration?").
+    `equal` and `unequal` are pairs that the code compared ("do the channels fit the configuration?"); `used` are
+    integers that it computed other numbers from (a scale out of a width).
     """
 
     graph: Graph
     origins: Mapping[Place, Expr]
     equal: tuple[tuple[Expr, Expr], ...] = ()
+    unequal: tuple[tuple[Expr, Expr], ...] = ()
+    used: tuple[Expr, ...] = ()
 
 
 def record(model: nn.Module, example: Any, *, whole: bool = False) -> Recording:
@@ -62,7 +65,7 @@ def record(model: nn.Module, example: Any, *, whole: bool = False) -> Recording:
     """
     inputs = tuple(example) if isinstance(example, tuple | list) else (example,)
     recorder = Recorder(model, loose=whole)
-    with evaluating(model), torch.no_grad(), named_attributes(model) as attributes, comparisons() as compared:
+    with evaluating(model), torch.no_grad(), named_attributes(model) as attributes, remarks() as noted:
         given = cloned(inputs)
         recorder.take_inputs(given)
         try:
@@ -80,9 +83,16 @@ def record(model: nn.Module, example: Any, *, whole: bool = False) -> Recording:
         with _without_names():
             outputs = opened(output, recorder.value_of)
             graph, origins, numbered = finished(recorder.tape, outputs, attributes, whole)
-            pairs = dict.fromkeys((numbered(left), numbered(right)) for left, right in compared)
-            equal = tuple((a, b) for a, b in pairs if a is not None and b is not None and a != b)
-            return Recording(graph, origins, equal)
+            equal, unequal = (_pairs(pairs, numbered) for pairs in (noted.equal, noted.unequal))
+            used = tuple(item for item in dict.fromkeys(map(numbered, noted.used)) if item is not None)
+            return Recording(graph, origins, equal, unequal, used)
+
+
+def _pairs(
+    found: Iterable[tuple[Expr, Expr]], numbered: Callable[[Expr], Expr | None]
+) -> tuple[tuple[Expr, Expr], ...]:
+    pairs = dict.fromkeys((numbered(left), numbered(right)) for left, right in found)
+    return tuple((left, right) for left, right in pairs if left is not None and right is not None and left != right)
 
 
 @contextmanager

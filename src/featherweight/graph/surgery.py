@@ -7,7 +7,6 @@ computes sizes (`num_heads`, `groups`) follow. What was done is a log that `repl
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from dataclasses import replace as replace_fields
 from functools import cached_property
 from typing import Any
 
@@ -83,7 +82,7 @@ def anatomy(model: nn.Module, example: Any, keep: Iterable[str] = ()) -> Anatomy
         flow = Flow.of(model.graph, None, tuple(keep))
     else:
         recorded = record(model, inputs, whole=True)
-        flow = replace_fields(Flow.of(recorded.graph, recorded.origins, tuple(keep)), equal=recorded.equal)
+        flow = Flow.of(recorded.graph, recorded, tuple(keep))
     structure = Structure(flow)
     return Anatomy(structure, groups_of(structure), inputs)
 
