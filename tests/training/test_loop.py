@@ -132,6 +132,36 @@ def test_extra_loss_moves_the_weights() -> None:
     assert float(shrunk[0].weight.detach().abs().mean()) < 0.7 * float(plain[0].weight.detach().abs().mean())
 
 
+def test_each_batch_is_shown_with_what_the_model_gave_for_it() -> None:
+    """And what is learned from the batches outlives an interruption in a buffer of the model."""
+
+    def prepared() -> nn.Module:
+        model = network()
+        model.register_buffer("seen", torch.zeros(2))
+        return model
+
+    def follow(model: nn.Module, output, target) -> None:
+        found = cross_entropy()(output, target).detach()
+        model.seen.mul_(0.9).add_(torch.stack([found, target.float().mean()]))
+
+    straight, resumed = prepared(), prepared()
+    report = train(straight, job(on_batch=follow, settings={"epochs": 1}))
+    losses = []
+    other = prepared()
+    train(
+        other,
+        job(on_batch=lambda *given: losses.append(float(cross_entropy()(*given[1:]).detach())), settings={"epochs": 1}),
+    )
+    assert sum(losses) / len(losses) == pytest.approx(report.losses[0], rel=1e-5)
+    store = MemoryStore(InterruptedRunError, after=3)
+    with pytest.raises(InterruptedRunError, match="after 4 of 10"):
+        train(resumed, job(on_batch=follow, settings={"epochs": 1}), Keeper(store, "key"))
+    resumed, store.stop = prepared(), None
+    train(resumed, job(on_batch=follow, settings={"epochs": 1}), Keeper(store, "key"))
+    assert float(straight.seen.abs().min()) > 0
+    assert same(straight, resumed)
+
+
 def test_augmentation_is_seeded() -> None:
     def noise(inputs, generator):
         return tuple(part + torch.randn(part.shape, generator=generator) for part in inputs)

@@ -75,11 +75,14 @@ class Context(Protocol):
         *,
         extra_loss: Callable[[nn.Module], Tensor] | None = None,
         on_step: Callable[[nn.Module, int, int], None] | None = None,
+        on_batch: Callable[[nn.Module, Any, Any], None] | None = None,
     ) -> FinetuneReport:
         """Trains `model` in place; attached encodings keep their zeros and their shared values.
 
         `extra_loss(model)` is added to the task's loss. `on_step(model, step, total)` is called before step 0, 1, ...;
-        it may attach other encodings of the same kind (a growing mask). Resumable: a finished or half-finished call of
+        it may attach other encodings of the same kind (a growing mask). `on_batch(model, output, target)` is called
+        after each step with what the model gave for the step's batch and its target; what it learns from them outlives
+        an interruption where it keeps it in buffers of the model. Resumable: a finished or half-finished call of
         an interrupted run is taken up from the run directory.
         """
         ...

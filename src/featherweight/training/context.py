@@ -84,6 +84,7 @@ class TaskContext:
         *,
         extra_loss: Callable[[nn.Module], Tensor] | None = None,
         on_step: Callable[[nn.Module, int, int], None] | None = None,
+        on_batch: Callable[[nn.Module, Any, Any], None] | None = None,
     ) -> FinetuneReport:
         """See Context.finetune."""
         self._stop_if_asked()
@@ -98,6 +99,7 @@ class TaskContext:
             augment=self.task.augment,
             extra_loss=extra_loss,
             on_step=on_step,
+            on_batch=on_batch,
             progress=self.progress,
             label=f"{self.task.name}: fine-tuning",
         )

@@ -53,6 +53,7 @@ class Job:
     augment: Augment | None = None
     extra_loss: Callable[[nn.Module], Tensor] | None = None
     on_step: Callable[[nn.Module, int, int], None] | None = None
+    on_batch: Callable[[nn.Module, Any, Any], None] | None = None
     progress: Progress = field(default_factory=SilentProgress)
     label: str = "training"
 
@@ -137,7 +138,8 @@ class _Loop:
             group["lr"] = rate
         batch = self._batch(step)
         with self.precision():
-            loss = job.loss(self.runner(*batch.inputs), batch.target)
+            output = self.runner(*batch.inputs)
+            loss = job.loss(output, batch.target)
             if job.extra_loss is not None:
                 loss = loss + job.extra_loss(self.model)
         self.optimizer.zero_grad()
@@ -147,6 +149,8 @@ class _Loop:
         self.enforcer.weights()
         if self.average is not None:
             self.average.follow(step)
+        if job.on_batch is not None:
+            job.on_batch(self.model, output, batch.target)
         self.sum += loss.detach().to(self.sum)
 
     def _batch(self, step: int) -> Batch:
