@@ -16,6 +16,8 @@ from featherweight.graph.module import tensors_of, to_module
 from featherweight.graph.plain import from_plain, to_plain
 from featherweight.graph.trace import trace
 
+pytest.register_assert_rewrite("tests.graph.cuts")
+
 PROJECTIONS = "LSTM with projections is not supported with oneDNN"
 
 

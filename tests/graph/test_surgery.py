@@ -6,43 +6,18 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from tests.graph.cuts import difference, shaken
 from torch import nn
 from torch.nn import functional as F
 
 from featherweight.errors import FeatherweightError, SurgeryError, TraceError
 from featherweight.graph import surgery
 from featherweight.graph.log import log_of, replay
-from featherweight.graph.masked import Masked
 from featherweight.graph.module import tensors_of, to_module
-from featherweight.graph.program import tensors_in
 from featherweight.graph.surgery import UnsolvableError
 from featherweight.networks.classic.lenet import LeNet5
 from featherweight.networks.classic.lstm_classifier import LstmClassifier
 from featherweight.networks.classic.resnet_cifar import resnet20
-
-
-def shaken(model):
-    """The model with nothing left constant: biases, norms and statistics all differ."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            if tensor.is_floating_point():
-                noise = torch.randn(tensor.shape, generator=generator)
-                tensor.add_(noise.abs() * 0.3 if "var" in name else noise * 0.1)
-    return model.eval()
-
-
-def difference(model, known, atoms, example):
-    """The largest difference between the cut network and the masked one."""
-    gone = known.gone(atoms)
-    cut = surgery.remove(model, known, atoms, verify=False)
-    with torch.no_grad():
-        found = list(tensors_in(torch.utils._pytree.tree_leaves(cut(*copy.deepcopy(example)))))
-    masked = Masked(known.structure, tensors_of(known.structure.flow.graph, model))
-    expected = list(tensors_in(masked.run(list(tensors_in(example)), gone)))
-    assert [item.shape for item in found] == [item.shape for item in expected]
-    pairs = [(a, b) for a, b in zip(found, expected, strict=True) if a.is_floating_point()]
-    return max(float((a - b).abs().max()) for a, b in pairs)
 
 
 def subsets(group):

@@ -42,6 +42,7 @@ class State:
     counts: list[Count] = field(default_factory=list)
     roles: dict[tuple[str, int], str] = field(default_factory=dict)
     barriers: list[tuple[str, str]] = field(default_factory=list)  # operator, module path
+    ranges: dict[str, list[tuple[Ids, Ids]]] = field(default_factory=dict)  # of a tensor: what was there, what is read
 
 
 class Site:
@@ -92,14 +93,37 @@ class Site:
         self.state.counts.append(Count(self.number, parameter, position, ids, sign))
 
     def role(self, value: Any, *roles: str) -> None:
-        """What the dimensions of a tensor of the network mean: "out", "in", "each" or "" for neither."""
-        name = self.state.graph.tensor_name(value) if isinstance(value, Ref) else None
-        for dim, role in enumerate(roles):
-            if name is not None and role:
+        """What the dimensions of a tensor of the network mean: "out", "in", "each" or "" for neither.
+
+        Dimensions that were only turned or cut since (`x @ weight.t()`) are followed back to the tensor.
+        """
+        here, source = self.dims(value) if isinstance(value, Ref) else (), self._source(value)
+        if source is None:
+            return
+        name = str(self.state.graph.tensor_name(source))
+        for dim, ids in enumerate(self.dims(source)):
+            role = next((role for role, own in zip(roles, here, strict=False) if np.may_share_memory(own, ids)), "")
+            if role:
                 self.state.roles.setdefault((name, dim), role)
+
+    def read_range(self, value: Any, ids: Ids, read: Ids) -> None:
+        """Of this dimension of a value only a range is read. If no other range of a tensor has the rest, it stays:
+        other inputs than the example may need it, as longer sequences do positions."""
+        source = self._source(value)
+        if source is not None:
+            name = str(self.state.graph.tensor_name(source))
+            self.state.ranges.setdefault(name, []).append((ids, read))
+
+    def _source(self, value: Any) -> Ref | None:
+        """The tensor of the network that a value was made from, by nothing else."""
+        while isinstance(value, Ref) and (node := self.state.graph.node(value)) is not None:
+            sources = list(node.refs())
+            value = sources[0] if len(sources) == 1 else None
+        return value if isinstance(value, Ref) and self.state.graph.tensor_name(value) is not None else None
 
     def barrier(self) -> Result:
         """Nothing that touches this node may change."""
+        self.state.counts = [count for count in self.state.counts if count.value != self.number]
         read = [ids for ref in self.node.refs() for dims in _each(self.state.dims[ref.index]) for ids in dims]
         if any(self.cells.find(ids).any() for ids in read):
             self.state.barriers.append((self.node.op, self.node.scope))

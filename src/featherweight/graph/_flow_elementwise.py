@@ -63,7 +63,8 @@ _PAIRS = ("max", "min", "max.default", "min.default", "all.default", "any.defaul
 @rule(*_SUMS, *_NORMS)
 def summed(site: Site) -> Result:
     """What is gone adds nothing: means, variances and norms are those of what is left."""
-    return _reduced(site)
+    power = site.given.get("ord", site.given.get("p"))
+    return ordered(site) if power is not None and power < 0 else _reduced(site)
 
 
 @rule(*_ORDERS, *_PAIRS)
@@ -89,9 +90,10 @@ def _reduced_places(site: Site, inputs: Dims) -> list[int]:
     return [axis(place, inputs) for place in chosen] or list(range(len(inputs)))
 
 
-@rule(
-    "softmax", "log_softmax", "cumsum", "cumprod", "cummax", "cummin", "sort", "argsort", "topk", "aten::diff.default"
-)
+_ALONG = ("softmax", "log_softmax", "cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "aten::diff.default")
+
+
+@rule(*_ALONG, "sort", "argsort", "topk")
 def along_one(site: Site) -> Result:
     """What the elements along one dimension become depends on all of them and on their order."""
     inputs = site.dims(site.given["self"])

@@ -144,7 +144,7 @@ def einsum(site: Site) -> Result:
 
 
 def _letters(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[str]]:
-    """The names of the dimensions of each operand and of the result; "..." stands for ".1", the last, ".2" before it."""
+    """The names of the dimensions of each operand and of the result; "..." stands for ..., ".2", ".1"."""
     inputs, arrow, output = equation.partition("->")
     terms = [_spelled(term, rank) for term, rank in zip(inputs.split(","), ranks, strict=True)]
     every = [letter for term in terms for letter in term]

@@ -80,6 +80,8 @@ def cell(site: Site) -> Result:
     site.unite(site.dims(given["w_hh"])[1], unit)
     site.role(given["w_ih"], "out", "in")
     site.role(given["w_hh"], "out", "in")
+    for name in ("b_ih", "b_hh"):
+        site.role(given.get(name), "each")
     for state in states:
         site.unite(state[-1], unit)
     result = (*site.dims(given["input"])[:-1], unit)

@@ -36,6 +36,8 @@ def _count_sizes(site: Site, parameter: str, dims: Dims) -> None:
 def reshaped(cells: Cells, dims: Dims, shape: Sequence[int]) -> Dims:
     """The cells of the same elements in another shape: the smallest runs of equal size are matched."""
     if 0 in shape:
+        for ids in dims:
+            cells.pin(ids, "there are no elements")
         return pinned(shape)
     result: list[Ids] = []
     start, position = 0, 0
@@ -87,14 +89,15 @@ def cut_slice(site: Site) -> Result:
     """A range of a dimension; where it begins and ends counts the channels before."""
     inputs = site.dims(site.given["self"])
     dim, step = axis(site.given["dim"], inputs), site.given["step"]
-    ids = inputs[dim]
-    if step != 1:
-        site.pin(ids, "every second channel is taken, or the like")
-    for name in ("start", "end"):
-        at = site.given[name]
-        if isinstance(at, int) and -len(ids) <= at <= len(ids) and at != 0:
+    ids, ends = inputs[dim], (site.given["start"], site.given["end"])
+    if step != 1 or any(isinstance(at, Ref) for at in ends):
+        site.pin(ids, "every second place is taken, or some are by numbers that are computed")
+        return replaced(inputs, dim, pinned((site.out_shape()[dim],))[0])
+    for name, at in zip(("start", "end"), ends, strict=True):
+        if at is not None and -len(ids) <= at <= len(ids) and at != 0:
             site.count(name, None, ids[:at] if at > 0 else ids[at:], 1 if at > 0 else -1)
-    return replaced(inputs, dim, ids[slice(site.given["start"], site.given["end"], step)])
+    site.read_range(site.given["self"], ids, ids[slice(*ends)])
+    return replaced(inputs, dim, ids[slice(*ends)])
 
 
 @rule("narrow")
@@ -103,7 +106,11 @@ def narrow(site: Site) -> Result:
     inputs = site.dims(site.given["self"])
     dim, start, length = axis(site.given["dim"], inputs), site.given["start"], site.given["length"]
     ids = inputs[dim]
+    if isinstance(start, Ref) or isinstance(length, Ref):
+        site.pin(ids, "a range of it is taken by numbers that are computed")
+        return replaced(inputs, dim, pinned((site.out_shape()[dim],))[0])
     start += len(ids) if start < 0 else 0
+    site.read_range(site.given["self"], ids, ids[start : start + length])
     if start:
         site.count("start", None, ids[:start])
     site.count("length", None, ids[start : start + length])
@@ -130,14 +137,15 @@ def unbind(site: Site) -> Result:
 def split_equal(site: Site) -> Result:
     """Pieces of one size stay of one size: they lose the same places."""
     inputs = site.dims(site.given["self"])
-    dim = axis(site.given["dim"], inputs) if "dim" in site.given else (0 if site.node.op == "vsplit" else 1)
+    default = 0 if site.node.op == "vsplit" or len(inputs) == 1 else 1
+    dim = axis(site.given.get("dim", default), inputs)
     sizes = _piece_sizes(site, dim)
     ids = inputs[dim]
     if len(set(sizes)) > 1:
         site.pin(ids, "it is cut into pieces of unequal sizes")
     elif len(sizes) > 1:
         site.cells.join_rows(ids, len(sizes))
-    if site.node.op.endswith("split") and "split_size" in site.given:
+    if "split_size" in site.given and len(sizes) > 1:
         site.count("split_size", None, ids[: site.given["split_size"]])
     ends = np.cumsum(sizes)
     return [replaced(inputs, dim, ids[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
@@ -178,6 +186,8 @@ def cat(site: Site) -> Result:
     """One dimension is the sum of those of the parts."""
     parts = [site.dims(item) for item in site.given["tensors"]]
     parts = [part for part in parts if part and not (len(part) == 1 and not len(part[0]))] or parts
+    if site.node.op == "vstack":
+        parts = [part if len(part) > 1 else (*pinned((1,)), *part) for part in parts]
     default = {"hstack": 1 if len(parts[0]) > 1 else 0, "vstack": 0}
     dim = axis(site.given.get("dim", default.get(site.node.op, 0)), parts[0])
     for part in parts[1:]:
@@ -241,12 +251,19 @@ def expand(site: Site) -> Result:
 
 @rule("repeat", "tile")
 def repeat(site: Site) -> Result:
-    """Copies of a tensor side by side: channels go in all of them."""
-    inputs, times = site.dims(site.given["self"]), site.given["repeats" if "repeats" in site.given else "dims"]
+    """Copies of a tensor side by side: channels go in all of them. Copies of one place are as many as are needed."""
+    parameter = "repeats" if "repeats" in site.given else "dims"
+    inputs, times = site.dims(site.given["self"]), site.given[parameter]
     rank = max(len(times), len(inputs))
-    dims = (*pinned((1,) * (rank - len(inputs))), *inputs)
-    times = (*(1,) * (rank - len(times)), *times)
-    return tuple(np.tile(ids, count) for ids, count in zip(dims, times, strict=True))
+    dims = [*pinned((1,) * (rank - len(inputs))), *inputs]
+    for position, count in enumerate(times):
+        place = rank - len(times) + position
+        if len(dims[place]) == 1 and count > 1 and not site.cells.find(dims[place]).any():
+            dims[place] = site.cells.fresh(count)
+            site.count(parameter, position, dims[place])
+        else:
+            dims[place] = np.tile(dims[place], count)
+    return tuple(dims)
 
 
 @rule("repeat_interleave")
@@ -256,17 +273,32 @@ def repeat_interleave(site: Site) -> Result:
     if site.given["dim"] is None or not isinstance(site.given["repeats"], int):
         return site.barrier()
     dim = axis(site.given["dim"], inputs)
-    return replaced(inputs, dim, np.repeat(inputs[dim], site.given["repeats"]))
+    repeated = np.repeat(inputs[dim], site.given["repeats"])
+    if site.given.get("output_size") is not None:
+        site.count("output_size", None, repeated)
+    return replaced(inputs, dim, repeated)
 
 
-@rule("roll", "flip", "tril", "triu", "rot90")
+@rule("flip")
+def flip(site: Site) -> Result:
+    """The last place comes first."""
+    dims = list(site.dims(site.given["self"]))
+    for dim in site.given["dims"]:
+        dims[dim] = dims[dim][::-1].copy()
+    return tuple(dims)
+
+
+@rule("roll", "tril", "triu", "rot90")
 def turned(site: Site) -> Result:
     """Places move, which only pixels and positions can."""
     inputs = site.dims(site.given["self"])
     dims = site.given.get("dims", ()) or range(len(inputs))
     for dim in (-1, -2) if site.node.op.startswith("tri") else dims:
         site.pin(inputs[dim], "its places are moved")
-    return tuple(inputs) if site.node.op != "rot90" else site.fixed()
+    if site.node.op != "rot90":
+        return inputs
+    turned_to = {axis(dim, inputs): pinned((site.out_shape()[dim],))[0] for dim in dims}
+    return tuple(turned_to.get(place, ids) for place, ids in enumerate(inputs))
 
 
 @rule("unfold")
@@ -300,11 +332,12 @@ def _is_integer(site: Site, value: Ref) -> bool:
 
 @rule("index_select")
 def index_select(site: Site) -> Result:
-    """Places of one dimension by number."""
-    inputs = site.dims(site.given["self"])
+    """Places of one dimension by number; a place that is picked goes with the number that picks it."""
+    inputs, numbers = site.dims(site.given["self"]), site.dims(site.given["index"])
     dim = axis(site.given["dim"], inputs)
     site.pin(inputs[dim], "its places are picked by number")
-    return replaced(inputs, dim, pinned((site.out_shape()[dim],))[0])
+    size = site.out_shape()[dim]
+    return replaced(inputs, dim, numbers[0] if len(numbers) == 1 else pinned((size,))[0])
 
 
 @rule("gather", "take_along_dim")
@@ -320,6 +353,7 @@ def gather(site: Site) -> Result:
             site.unite(ids, other)
         elif place != dim:
             site.pin(ids, "only some of its places are read")
+            site.pin(other, "it says which place is read, by its own")
     return chosen
 
 

@@ -63,6 +63,7 @@ class Flow:
             for ids in _flat(state.dims[ref.index]):
                 state.cells.pin(ids, "an output of the network")
         _pin_kept(state, keep)
+        _pin_unread(state)
         fixed = () if code is None else _pin_code(state, code)
         state.cells.settle()
         return Flow(
@@ -115,6 +116,15 @@ def _pin_kept(state: State, keep: Sequence[str]) -> None:
             for dim, ids in enumerate(_flat(state.dims[number])):
                 if state.roles.get((name, dim)) != "in":
                     state.cells.pin(ids, "it was asked to stay")
+
+
+def _pin_unread(state: State) -> None:
+    """Places of tensors that the example does not reach."""
+    for name, ranges in state.ranges.items():
+        read = state.cells.find(np.concatenate([part for _, part in ranges]))
+        for ids, _ in ranges:
+            rest = ids[~np.isin(state.cells.find(ids), read)]
+            state.cells.pin(rest, f"only a part of {name} is read")
 
 
 def _checked(site: Site, result: Result) -> Result:

@@ -5,7 +5,7 @@ Zeros add nothing to sums, so convolutions and products need nothing else. Norms
 attention divide by a number of channels; there, what is gone does not count.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -47,12 +47,12 @@ class Masked:
         return self._one(value, dims or (), gone)
 
     def _one(self, value: Any, dims: Dims, gone: Mask) -> Any:
-        if not isinstance(value, Tensor) or not value.is_floating_point():
+        if not isinstance(value, Tensor):
             return value
         for dim, ids in enumerate(dims):
             lost = torch.from_numpy(gone[self.structure.flow.cells.find(ids)])
             if bool(lost.any()):
-                value = value.masked_fill(lost.reshape(-1, *(1,) * (len(dims) - 1 - dim)), 0.0)
+                value = value.masked_fill(lost.reshape(-1, *(1,) * (len(dims) - 1 - dim)), 0)
         return value
 
     def _counted(self, node: Node, values: list[Any], gone: Mask) -> Any:
@@ -149,11 +149,19 @@ def _mean(given: dict[str, Any], live: list[Tensor]) -> Tensor:
     return mean / share
 
 
-def _var(given: dict[str, Any], live: list[Tensor]) -> Tensor | None:
-    value: Tensor = given["self"]
-    for dim, item in enumerate(live):
-        value = value.index_select(dim, item.nonzero()[:, 0]) if dim in _dims(given, value) else value
-    return value.var(_dims(given, value), correction=given.get("correction"), keepdim=given["keepdim"])
+def _spread(function: Callable[..., Any]) -> Callable[[dict[str, Any], list[Tensor]], Any]:
+    """Variances and deviations of what is there."""
+
+    def compute(given: dict[str, Any], live: list[Tensor]) -> Any:
+        value: Tensor = given["self"]
+        dims = _dims(given, value)
+        for dim in dims:
+            value = value.index_select(dim, live[dim].nonzero()[:, 0])
+        correction = given.get("correction", int(given.get("unbiased", True)))
+        correction = 1 if correction is None else correction
+        return function(value, dim=dims, correction=correction, keepdim=given.get("keepdim", False))
+
+    return compute
 
 
 def _dims(given: dict[str, Any], value: Tensor) -> list[int]:
@@ -184,6 +192,9 @@ _COUNTED = {
     "group_norm": _group_norm,
     "mean": _mean,
     "mean.default": _mean,
-    "var": _var,
+    **{f"var{kind}": _spread(torch.var) for kind in ("", ".dim", ".default")},
+    **{f"std{kind}": _spread(torch.std) for kind in ("", ".dim", ".default")},
+    **{f"var_mean{kind}": _spread(torch.var_mean) for kind in ("", ".dim")},
+    **{f"std_mean{kind}": _spread(torch.std_mean) for kind in ("", ".dim")},
     "scaled_dot_product_attention": _attention,
 }
