@@ -46,7 +46,8 @@ Row = dict[str, Any]
 
 FASTER = 4.0
 BATCHES = (1, 32)
-KEEPS = (0.18, 0.14, 0.1)  # shares of multiply-adds, tried until both batches are fast enough
+KEEPS = (0.16, 0.1, 0.07)  # shares of multiply-adds, tried until both batches are fast enough
+MARGIN = 1.15  # by which the choice is to be faster than asked: times on shared machines vary
 RUNS = {1: 60, 32: 10}
 RATES = (2e-3, 2e-3, 1.2e-3, 5e-4, 0.0)  # of learning, from epoch to epoch
 EXAMPLES, TESTS = 10_000, 3_000  # of training: some minutes on one core
@@ -136,7 +137,7 @@ def _fast_enough(dense: nn.Module, task: fw.Task) -> float:
     for keep in KEEPS:
         sketch = Asymmetric(keep=keep, multiple=8, rounds=0, examples=128)
         thin = sketch.apply(copy.deepcopy(dense), TaskContext(task)).eval()
-        if all(speed(dense, thin, task.inputs()[0], batch)["times"] >= 1.05 * FASTER for batch in BATCHES):
+        if all(speed(dense, thin, task.inputs()[0], batch)["times"] >= MARGIN * FASTER for batch in BATCHES):
             return keep
     return KEEPS[-1]
 
