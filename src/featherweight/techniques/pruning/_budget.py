@@ -8,6 +8,7 @@ beginning of the queue that meets the budget goes.
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -123,8 +124,8 @@ def choose(
         raise TechniqueError(
             "the network has no channels that can go",
             where=type(model).__name__,
-            value=list(known.notes)[:8],
-            fix="Name fewer layers in `keep`, or see the notes for what holds them.",
+            value=list(dict.fromkeys([*known.notes, *(why for _, why in known.structure.flow.cells.reasons)]))[:8],
+            fix="These hold them: name fewer layers in `keep`, or write that part of the network in another way.",
         )
     for group, values in scores:
         if not bool(torch.isfinite(values).all()) or values.shape != (len(group),):
@@ -214,10 +215,7 @@ def _blocks(atoms: Ids, values: Tensor, budget: Budget) -> list[_Block]:
     least = -(-least // multiple) * multiple
     steps = [end for end in range(count % multiple, count - least + 1, multiple) if end > 0]
     keys = _keys(values.numpy()[order], budget)
-    return [
-        _Block(float(keys[start:end].max()), atoms[order[start:end]])
-        for start, end in zip([0, *steps[:-1]], steps, strict=True)
-    ]
+    return [_Block(float(keys[start:end].max()), atoms[order[start:end]]) for start, end in pairwise([0, *steps])]
 
 
 def _keys(ordered: NDArray[np.float64], budget: Budget) -> NDArray[np.float64]:
@@ -266,7 +264,7 @@ def _fill(queue: list[_Block], budget: Budget, measure: Measure) -> Ids:
 def _nearest(queue: list[_Block], count: int, target: float, measure: Measure) -> Ids:
     """`count` blocks go just below the target: the last of them may be left, or another taken in its place.
 
-    Where that misses by more than `_NEAR`, as when the last one is large, others are left for it, or it for others.
+    Where that misses by more than `_NEAR`, as when the last one is large, smaller ones are left for it, or it for them.
     """
     first = max(count - 1, 0)
     taken, last, others = queue[:first], queue[first : first + 1], queue[first + 1 :]
@@ -276,13 +274,17 @@ def _nearest(queue: list[_Block], count: int, target: float, measure: Measure) -
 
     best = min([taken, *([*taken, block] for block in [*last, *others[:7]])], key=miss)
 
+    large = len(last[0].atoms) if last else 0
+    small = [[block for block in part if len(block.atoms) < large] for part in (taken, others)]
+    steps = [block for block in taken if len(block.atoms) >= large]
+
     def fewer(number: int) -> list[_Block]:
-        return [*taken[:number], *last]
+        return [*steps, *small[0][:number], *last]
 
     def others_instead(number: int) -> list[_Block]:
-        return [*taken, *others[:number]]
+        return [*taken, *small[1][:number]]
 
-    for build, most in ((fewer, first), (others_instead, len(others))):
+    for build, most in ((fewer, len(small[0])), (others_instead, len(small[1]))):
         if miss(best) > _NEAR * target:
             best = min([best, *(build(number) for number in _around(build, most, target, measure))], key=miss)
     return _joined(block.atoms for block in best)
