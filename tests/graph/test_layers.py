@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from featherweight.errors import UsageError
-from featherweight.graph.layers import ChannelPad, ChannelSelect, Constant
+from featherweight.graph.layers import ChannelPad, ChannelSelect, Constant, PassOn
 from featherweight.graph.trace import trace
 
 
@@ -45,8 +45,27 @@ def test_constant_gives_its_value_for_each_example_and_keeps_it_in_the_state():
     assert not list(layer.parameters())
 
 
+def test_pass_on_gives_its_first_argument_in_the_form_asked():
+    x = torch.randn(2, 3)
+    assert PassOn()(x, mask=None) is x
+    assert PassOn()(hidden=x, mask=None) is x
+    first, *rest = PassOn(3)(x)
+    assert first is x
+    assert rest == [None, None]
+    with pytest.raises(UsageError, match="nothing to pass on"):
+        PassOn()()
+
+
+@pytest.mark.parametrize("length", [0, 4097])
+def test_pass_on_refuses_tuples_that_nobody_gives(length):
+    with pytest.raises(UsageError, match="PassOn"):
+        PassOn(length)
+
+
 @pytest.mark.parametrize(
-    "layer", [ChannelSelect([2, 0]), ChannelPad(1, 1), Constant(torch.ones(3, 1, 1))], ids=lambda x: type(x).__name__
+    "layer",
+    [ChannelSelect([2, 0]), ChannelPad(1, 1), Constant(torch.ones(3, 1, 1)), PassOn()],
+    ids=lambda x: type(x).__name__,
 )
 def test_they_trace_for_any_batch(layer):
     model = nn.Sequential(nn.Conv2d(1, 3, 1), layer, nn.ReLU())

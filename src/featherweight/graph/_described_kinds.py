@@ -33,7 +33,7 @@ from featherweight.graph._described_forms import (
     choice,
     either,
 )
-from featherweight.graph.layers import ChannelPad, ChannelSelect, Constant, LowRankGRU, LowRankLSTM
+from featherweight.graph.layers import ChannelPad, ChannelSelect, Constant, LowRankGRU, LowRankLSTM, PassOn
 
 
 def present(name: str, own: str | None = None) -> Setting:
@@ -347,6 +347,7 @@ _HOUSE = (
     ),
     _thin(LowRankLSTM, *_flags("shared")),
     _thin(LowRankGRU),
+    Kind(PassOn, (Setting("length", either(DEPTH, NONE), None),)),
 )
 
 

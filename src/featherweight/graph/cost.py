@@ -1,6 +1,8 @@
 """What is left of a network's cost when channels go, computed from its graph alone: parameters and multiply-adds."""
 
+from collections.abc import Callable
 from math import prod
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,9 @@ _CONVS = ("conv1d", "conv2d", "conv3d", "conv1d.padding", "conv2d.padding", "con
 _TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 _MATMULS = ("matmul", "mm", "bmm", "mv", "dot")
 _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
+
+Sizes: TypeAlias = tuple[Any, ...]
+"""One entry for each dimension of a tensor."""
 
 
 class Cost:
@@ -39,7 +44,7 @@ class Cost:
         self._macs = [
             self._term(factor, dims)
             for number, node in enumerate(graph.nodes, graph.first_node)
-            for factor, dims in self._products(number, node)
+            for factor, dims in products(node, self._dims(Ref(number)), self._dims)
         ]
 
     def parameters(self, gone: Mask | None = None) -> int:
@@ -81,30 +86,34 @@ class Cost:
         dims = self._structure.flow.dims[value.index] if isinstance(value, Ref) else ()
         return dims if isinstance(dims, tuple) else ()
 
-    def _products(self, number: int, node: Node) -> list[tuple[int, Dims]]:
-        """The products of sizes whose sum is the number of multiply-adds of a node."""
-        result = self._structure.flow.dims[number]
-        out = result if isinstance(result, tuple) else ()
-        if node.op in _CONVS:
-            return [(1, (*out, *self._dims(node.arguments()["weight"])[1:]))]
-        if node.op in _TRANSPOSED:
-            given = node.arguments()
-            return [(1, (*self._dims(given["input"]), *self._dims(given["weight"])[1:]))]
-        if node.op == "linear":
-            return [(1, (*out, self._dims(node.arguments()["weight"])[-1]))]
-        if node.op in _MATMULS:
-            return [(1, (*out, self._dims(node.args[0])[-1]))]
-        if node.op in ("addmm", "baddbmm", "addmv"):
-            return [(1, (*out, self._dims(node.args[1])[-1]))]
-        if node.op == "scaled_dot_product_attention":
-            query, key = (self._dims(item) for item in node.args[:2])
-            scores = (*out[:-2], query[-2], key[-2])
-            return [(1, (*scores, query[-1])), (1, (*scores, out[-1]))]
-        return self._recurrent(node) if node.op in _GATES else []
 
-    def _recurrent(self, node: Node) -> list[tuple[int, Dims]]:
-        """Every weight matrix once for each step of each sequence."""
+def products(node: Node, out: Sizes, sizes: Callable[[object], Sizes]) -> list[tuple[int, Sizes]]:
+    """The products of sizes, each with a factor, whose sum is the number of multiply-adds of a node.
+
+    `out` are the sizes of its result, `sizes(value)` those of the value that a Ref stands for; a size is whatever
+    stands for one dimension.
+    """
+    if node.op in _CONVS:
+        return [(1, (*out, *sizes(node.arguments()["weight"])[1:]))]
+    if node.op in _TRANSPOSED:
         given = node.arguments()
-        steps = self._dims(given["input"])[:-1]
-        matrices = [self._dims(item) for item in given["params"]]
-        return [(1, (*steps, *dims)) for dims in matrices if len(dims) == 2]
+        return [(1, (*sizes(given["input"]), *sizes(given["weight"])[1:]))]
+    if node.op == "linear":
+        return [(1, (*out, sizes(node.arguments()["weight"])[-1]))]
+    if node.op in _MATMULS:
+        return [(1, (*out, sizes(node.args[0])[-1]))]
+    if node.op in ("addmm", "baddbmm", "addmv"):
+        return [(1, (*out, sizes(node.args[1])[-1]))]
+    if node.op == "scaled_dot_product_attention":
+        query, key = (sizes(item) for item in node.args[:2])
+        scores = (*out[:-2], query[-2], key[-2])
+        return [(1, (*scores, query[-1])), (1, (*scores, out[-1]))]
+    return _recurrent(node, sizes) if node.op in _GATES else []
+
+
+def _recurrent(node: Node, sizes: Callable[[object], Sizes]) -> list[tuple[int, Sizes]]:
+    """Every weight matrix once for each step of each sequence."""
+    given = node.arguments()
+    steps = sizes(given["input"])[:-1]
+    matrices = [sizes(item) for item in given["params"]]
+    return [(1, (*steps, *each)) for each in matrices if len(each) == 2]

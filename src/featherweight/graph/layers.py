@@ -4,6 +4,7 @@ Plain modules like any other: they train, trace, export to ONNX, and `graph/desc
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from featherweight.errors import UsageError
 from featherweight.graph._recurrent import LowRankGRU, LowRankLSTM
 
-__all__ = ["ChannelPad", "ChannelSelect", "Constant", "LowRankGRU", "LowRankLSTM"]
+__all__ = ["ChannelPad", "ChannelSelect", "Constant", "LowRankGRU", "LowRankLSTM", "PassOn"]
 
 
 class ChannelSelect(nn.Module):
@@ -97,3 +98,31 @@ class Constant(nn.Module):
     def extra_repr(self) -> str:
         """One line about the settings."""
         return f"shape={tuple(self.value.shape)}"
+
+
+class PassOn(nn.Module):
+    """Gives its first argument on as it is: stands where a block was that takes more arguments, or gives a tuple.
+
+    `length` is the number of entries of the tuple that the block gave, all but the first None (1 to 4096); without it
+    the argument itself is given.
+
+    Input: any arguments, by place or by name; the first counts, whichever way it comes. Raises: UsageError for another
+    length, and when nothing is given.
+    """
+
+    def __init__(self, length: int | None = None) -> None:
+        super().__init__()
+        if length is not None and not 1 <= length <= 4096:
+            raise UsageError("a tuple to pass on has 1 to 4096 entries", where="PassOn", value=length)
+        self.length = length
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The first argument, in a tuple where `length` asks for one."""
+        given = (*args, *kwargs.values())
+        if not given:
+            raise UsageError("there is nothing to pass on", where="PassOn")
+        return given[0] if self.length is None else (given[0], *(None,) * (self.length - 1))
+
+    def extra_repr(self) -> str:
+        """One line about the settings."""
+        return "" if self.length is None else f"length={self.length}"

@@ -118,7 +118,7 @@ def replace(model: nn.Module, modules: Mapping[str, nn.Module]) -> nn.Module:
     Raises: UsageError for a module that cannot be described as data (graph/described.py), SurgeryError for a path
     that the model does not have.
     """
-    paths = dict(model.named_modules())
+    paths = dict(model.named_modules(remove_duplicate=False))
     for path, module in modules.items():
         if path not in paths or not path:
             raise SurgeryError("the network has no module of this path", where=path, value=sorted(paths)[:12])
