@@ -10,7 +10,7 @@ TechniqueError, in words; the checks pass over it. It must take at least one.
 import copy
 import dataclasses
 import inspect
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
 
 import torch
@@ -211,9 +211,12 @@ def check_trains_on(kind: type[Technique]) -> None:
             expect(fewer and shared, "training revives nothing", where=where, value=key)
 
 
-def check_pair(first: type[Technique], second: type[Technique]) -> None:
-    """`second` after `first`: it refuses in words, or the result runs and its encodings hold the weights."""
-    for name in _trained():
+def check_pair(first: type[Technique], second: type[Technique], networks: Iterable[str] | None = None) -> None:
+    """`second` after `first`: it refuses in words, or the result runs and its encodings hold the weights.
+
+    `networks` are names of the zoo; all of it by default.
+    """
+    for name in zoo() if networks is None else networks:
         where = f"{second.__name__} after {first.__name__} on {name}"
         model = changed(first, name)
         model = None if model is None else applied(second, model, where)
