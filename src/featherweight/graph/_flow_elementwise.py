@@ -44,20 +44,10 @@ def _refs(value: tuple[Any, ...]) -> list[Ref]:
 
 _SUMS = ("sum", "sum.default", "mean", "mean.default", "var", "var.dim", "var.default", "std", "std.dim", "std.default")
 _NORMS = ("var_mean", "std_mean", "var_mean.dim", "std_mean.dim", "norm", "norm.Scalar", "linalg_vector_norm")
-_ORDERS = (
-    "amax",
-    "amin",
-    "aminmax",
-    "prod",
-    "prod.default",
-    "logsumexp",
-    "all",
-    "any",
-    "all.dims",
-    "any.dims",
-    "argmax",
-)
-_PAIRS = ("max", "min", "max.default", "min.default", "all.default", "any.default", "argmin", "count_nonzero", "median")
+_ORDERS = """
+max min max.default min.default amax amin aminmax argmax argmin prod prod.default logsumexp all all.default all.dims
+any any.default any.dims count_nonzero aten::count_nonzero.default median
+"""
 
 
 @rule(*_SUMS, *_NORMS)
@@ -67,7 +57,7 @@ def summed(site: Site) -> Result:
     return ordered(site) if power is not None and power < 0 else _reduced(site)
 
 
-@rule(*_ORDERS, *_PAIRS)
+@rule(*_ORDERS.split())
 def ordered(site: Site) -> Result:
     """The largest, the product ... of channels would not be the same without some of them."""
     for place in _reduced_places(site, site.dims(next(iter(site.given.values())))):
@@ -90,10 +80,13 @@ def _reduced_places(site: Site, inputs: Dims) -> list[int]:
     return [axis(place, inputs) for place in chosen] or list(range(len(inputs)))
 
 
-_ALONG = ("softmax", "log_softmax", "cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "aten::diff.default")
+_ALONG = """
+softmax log_softmax cumsum cumprod logcumsumexp cummax cummin sort sort.stable argsort argsort.stable topk
+aten::diff.default
+"""
 
 
-@rule(*_ALONG, "sort", "argsort", "topk")
+@rule(*_ALONG.split())
 def along_one(site: Site) -> Result:
     """What the elements along one dimension become depends on all of them and on their order."""
     inputs = site.dims(site.given["self"])
