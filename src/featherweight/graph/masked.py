@@ -25,7 +25,7 @@ class Masked:
 
     def __init__(self, structure: Structure, tensors: Mapping[str, Tensor]) -> None:
         self.structure, self.tensors = structure, tensors
-        self._steps = [_step(node) for node in structure.flow.graph.nodes]
+        self._steps = [step_of(node) for node in structure.flow.graph.nodes]
 
     @torch.no_grad()
     def run(self, inputs: Sequence[Tensor], gone: Mask) -> Any:
@@ -71,7 +71,7 @@ class Masked:
         return compute(arguments, live)
 
 
-def _step(node: Node) -> Step:
+def step_of(node: Node) -> Step:
     """The call of a node; also of operators that are not in the list, which recorded graphs may have."""
     op = lookup(node.op)
     given = op.arguments(node.args)

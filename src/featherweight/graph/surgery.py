@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from featherweight.errors import SurgeryError
 from featherweight.graph._attributes import UnsolvableError, settings_for
 from featherweight.graph.cells import Ids
+from featherweight.graph.constants import shifts
 from featherweight.graph.cost import Cost
 from featherweight.graph.cut import cut_graph, cut_tensor
 from featherweight.graph.described import describe
@@ -90,7 +91,8 @@ def anatomy(model: nn.Module, example: Any, keep: Iterable[str] = ()) -> Anatomy
 def remove(model: nn.Module, known: Anatomy, atoms: Ids | Sequence[int], *, verify: bool = True) -> nn.Module:
     """A copy of the network without these channels (atoms of `known.groups`), its log extended (`log.log_of`).
 
-    With `verify` the new network is run on the example and compared with the graph that was cut.
+    With `verify` the new network is run on the example and compared with the masked one. Channels that are constant
+    where they go leave their share in the biases behind them (graph/constants.py).
 
     Raises: SurgeryError when nothing would be left of a layer, when atoms do not fit each other, when the code of a
     module cannot follow (UnsolvableError), or when the result differs from what it should compute.
@@ -109,7 +111,19 @@ def remove(model: nn.Module, known: Anatomy, atoms: Ids | Sequence[int], *, veri
     changed = replay(model, Log((Removal(cuts, settings),)))
     if verify:
         _verify(changed, known, gone, model)
+    _fold_constants(changed, known, gone, model, kept)
     return changed
+
+
+def _fold_constants(
+    changed: nn.Module, known: Anatomy, gone: Mask, model: nn.Module, kept: Mapping[str, Mapping[int, Ids]]
+) -> None:
+    graph = known.structure.flow.graph
+    found = shifts(known.structure, known.groups, gone, tensors_of(graph, model), list(tensors_in(known.example)))
+    tensors = dict(changed.named_parameters()) | dict(changed.named_buffers())
+    with torch.no_grad():
+        for shift in found:
+            tensors[shift.tensor].add_(cut_tensor(shift.amount, kept.get(shift.tensor, {})))
 
 
 def replace(model: nn.Module, modules: Mapping[str, nn.Module]) -> nn.Module:
