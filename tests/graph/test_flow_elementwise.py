@@ -83,7 +83,11 @@ MIXTURES = {
     "sums so far of channels": (around(lambda net, x: x.cumsum(-1)), (2, 3), {}),
     "the largest so far": (around(lambda net, x: x.cummax(1)[0] + x.cummin(1)[0]), (2, 5, 3), _SAME),
     "sorted": (
-        around(lambda net, x: x.sort(1)[0] * x.argsort(1, stable=True) * x.sort(dim=1, stable=True)[0] * x.argsort(1)),
+        around(
+            lambda net, x: (
+                x.sort(1)[0] * torch.argsort(x, dim=1, stable=True) * x.sort(dim=1, stable=True)[0] * x.argsort(1)
+            )
+        ),
         (2, 5, 3),
         _SAME,
     ),

@@ -127,23 +127,23 @@ def grouped_matmul(site: Site) -> Result:
 def einsum(site: Site) -> Result:
     """Letters that are the same are one dimension."""
     operands = site.given["tensors"]
-    terms, output = _letters(site.given["equation"].replace(" ", ""), [len(site.dims(item)) for item in operands])
+    terms, output = letters(site.given["equation"].replace(" ", ""), [len(site.dims(item)) for item in operands])
     seen: dict[str, Ids] = {}
-    for letters, operand in zip(terms, operands, strict=True):
-        for letter, ids in zip(letters, site.dims(operand), strict=True):
+    for term, operand in zip(terms, operands, strict=True):
+        for letter, ids in zip(term, site.dims(operand), strict=True):
             if len(ids) == 1 and len(seen.get(letter, ids)) > 1:
                 continue
             if letter in seen and len(seen[letter]) == len(ids):
                 site.unite(seen[letter], ids)
             seen[letter] = ids
-    for number, (letters, operand) in enumerate(zip(terms, operands, strict=True)):
-        others = {letter for place, term in enumerate(terms) if place != number for letter in term}
-        roles = ["in" if letter not in output else "out" if letter not in others else "" for letter in letters]
+    for number, (term, operand) in enumerate(zip(terms, operands, strict=True)):
+        others = {letter for place, other in enumerate(terms) if place != number for letter in other}
+        roles = ["in" if letter not in output else "out" if letter not in others else "" for letter in term]
         site.role(operand, *roles)
     return tuple(seen[letter] for letter in output)
 
 
-def _letters(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[str]]:
+def letters(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[str]]:
     """The names of the dimensions of each operand and of the result; "..." stands for ..., ".2", ".1"."""
     inputs, arrow, output = equation.partition("->")
     terms = [_spelled(term, rank) for term, rank in zip(inputs.split(","), ranks, strict=True)]

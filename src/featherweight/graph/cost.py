@@ -8,14 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherweight.graph._flow_base import Dims
+from featherweight.graph._flow_layers import letters
 from featherweight.graph.cells import Ids
 from featherweight.graph.ir import Node, Ref
 from featherweight.graph.structure import Mask, Structure
 
-_CONVS = ("conv1d", "conv2d", "conv3d", "conv1d.padding", "conv2d.padding", "conv3d.padding")
+_CONVS = ("conv1d", "conv2d", "conv3d", "conv1d.padding", "conv2d.padding", "conv3d.padding", "convolution")
 _TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
-_MATMULS = ("matmul", "mm", "bmm", "mv", "dot")
-_GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
+_INNER = {  # the operand whose last size is summed over
+    "linear": "input",
+    **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot", "aten::_grouped_mm.default"), "self"),
+    "addmm": "mat1",
+    "addmv": "mat",
+    "baddbmm": "batch1",
+}
+_LAYERS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+_CELLS = tuple(f"{name}_cell" for name in _LAYERS)
 
 Sizes: TypeAlias = tuple[Any, ...]
 """One entry for each dimension of a tensor."""
@@ -91,29 +99,60 @@ def products(node: Node, out: Sizes, sizes: Callable[[object], Sizes]) -> list[t
     """The products of sizes, each with a factor, whose sum is the number of multiply-adds of a node.
 
     `out` are the sizes of its result, `sizes(value)` those of the value that a Ref stands for; a size is whatever
-    stands for one dimension.
+    stands for one dimension. The table is that of `profiling`.
     """
-    if node.op in _CONVS:
-        return [(1, (*out, *sizes(node.arguments()["weight"])[1:]))]
-    if node.op in _TRANSPOSED:
-        given = node.arguments()
+    given = node.arguments()
+    if node.op in _TRANSPOSED or given.get("transposed"):
         return [(1, (*sizes(given["input"]), *sizes(given["weight"])[1:]))]
-    if node.op == "linear":
-        return [(1, (*out, sizes(node.arguments()["weight"])[-1]))]
-    if node.op in _MATMULS:
-        return [(1, (*out, sizes(node.args[0])[-1]))]
-    if node.op in ("addmm", "baddbmm", "addmv"):
-        return [(1, (*out, sizes(node.args[1])[-1]))]
+    if node.op in _CONVS:
+        return [(1, (*out, *sizes(given["weight"])[1:]))]
+    if node.op in _INNER:
+        return [(1, (*out, sizes(given[_INNER[node.op]])[-1]))]
+    if node.op == "addbmm":
+        batch, _, inner = sizes(given["batch1"])
+        return [(1, (*out, inner, batch))]
+    if node.op == "outer":
+        return [(1, out)]
+    if node.op == "bilinear":
+        first, second = sizes(given["input1"])[-1], sizes(given["input2"])[-1]
+        return [(1, (*out, first, second)), (1, (*out, first))]
     if node.op == "scaled_dot_product_attention":
-        query, key = (sizes(item) for item in node.args[:2])
+        query, key = sizes(given["query"]), sizes(given["key"])
         scores = (*out[:-2], query[-2], key[-2])
         return [(1, (*scores, query[-1])), (1, (*scores, out[-1]))]
-    return _recurrent(node, sizes) if node.op in _GATES else []
+    if node.op == "einsum":
+        return _einsum(given["equation"], [sizes(item) for item in given["tensors"]])
+    return _recurrent(node, sizes)
+
+
+def _einsum(equation: str, shapes: list[Sizes]) -> list[tuple[int, Sizes]]:
+    """Two operands at a time, from left to right: all their indices."""
+    terms, output = letters(equation.replace(" ", ""), [len(shape) for shape in shapes])
+    size: dict[str, Any] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        for letter, held in zip(term, shape, strict=True):
+            if letter not in size or _is_one(size[letter]):  # a size of 1 is spread over the other's
+                size[letter] = held
+    found, current = [], list(dict.fromkeys(terms[0]))
+    for position, term in enumerate(terms[1:], 2):
+        current = list(dict.fromkeys([*current, *term]))
+        found.append((1, tuple(size[letter] for letter in current)))
+        later = {letter for other in terms[position:] for letter in other} | set(output)
+        current = [letter for letter in current if letter in later]
+    return found
+
+
+def _is_one(size: Any) -> bool:
+    return bool(size == 1) if isinstance(size, int) else len(size) == 1
 
 
 def _recurrent(node: Node, sizes: Callable[[object], Sizes]) -> list[tuple[int, Sizes]]:
     """Every weight matrix once for each step of each sequence."""
     given = node.arguments()
-    steps = sizes(given["input"])[:-1]
-    matrices = [sizes(item) for item in given["params"]]
-    return [(1, (*steps, *each)) for each in matrices if len(each) == 2]
+    if node.op in _LAYERS:
+        matrices = [sizes(item) for item in given["params"]]
+    elif node.op in _CELLS:
+        matrices = [sizes(given["w_ih"]), sizes(given["w_hh"])]
+    else:
+        return []
+    return [(1, (*sizes(given["input"])[:-1], *each)) for each in matrices if len(each) == 2]
