@@ -120,3 +120,16 @@ def test_the_same_scores_give_the_same_choice(images):
     equal = [(group, torch.ones(len(group))) for group in candidates(known)]
     one, other = (choose(model, known, equal, Budget(ratio=0.5, scope="global")).atoms for _ in range(2))
     assert np.array_equal(one, other)
+
+
+def test_layers_with_shares_of_their_own(images):
+    model, known = looked(images, "plain")
+    groups = candidates(known)
+    shares = {groups[0].name: 0.75, groups[1].name: 0.0}
+    chosen = choose(model, known, ranked(groups), Budget(ratio=0.5, layers=shares))
+    assert left(groups, chosen) == [6, 32, 24]
+    spent = choose(model, known, ranked(groups), Budget(ratio=0.5, unit="parameters", layers=shares))
+    assert left(groups, spent)[:2] == [6, 32]
+    assert spent.reached == pytest.approx(0.5, abs=0.02)
+    with pytest.raises(TechniqueError, match="no layer of this name"):
+        choose(model, known, ranked(groups), Budget(ratio=0.5, layers={"nowhere": 0.5}))

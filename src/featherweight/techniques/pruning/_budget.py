@@ -6,8 +6,9 @@ beginning of the queue that meets the budget goes.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
@@ -34,7 +35,8 @@ class Budget:
 
     `multiple`: the channels that are left in a group are a multiple of it, where the group has as many. `floor` is the
     share of each group's channels that stays whatever the scores say (at least one channel always does). `relative`:
-    with scope "global", scores count over the mean score of their group; otherwise as they are.
+    with scope "global", scores count over the mean score of their group; otherwise as they are. `layers`: shares of the
+    channels of groups by pattern of their name, which go whatever the rest of the budget is.
     """
 
     ratio: float
@@ -43,6 +45,11 @@ class Budget:
     multiple: int = 1
     floor: float = 0.05
     relative: bool = True
+    layers: Mapping[str, float] = field(default_factory=dict)
+
+    def fixed(self, group: Group) -> float | None:
+        """The share that is fixed for a group; None where the budget decides."""
+        return next((share for pattern, share in self.layers.items() if fnmatchcase(group.name, pattern)), None)
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,12 @@ def choose(
     for group, values in scores:
         if not bool(torch.isfinite(values).all()) or values.shape != (len(group),):
             raise TechniqueError("scores must be finite numbers, one a channel", where=group.name, value=values[:4])
+    for pattern in budget.layers:
+        if not any(fnmatchcase(group.name, pattern) for group, _ in scores):
+            names = sorted({group.name for group, _ in scores})
+            raise TechniqueError(
+                "no layer of this name makes channels", where="layers", value=pattern, fix=f"Of {names[:8]}."
+            )
     measure = _measure(known, budget.unit, scores, latency)
     rules = _Rules([_Unit(number, np.arange(len(group))) for number, (group, _) in enumerate(scores)])
     while True:
@@ -195,11 +208,20 @@ def _queue(scores: Sequence[tuple[Group, Tensor]], budget: Budget, rules: _Rules
     blocks: list[_Block] = []
     for place, unit in enumerate(rules.units):
         if place not in tied and place not in rules.frozen:
-            blocks += _blocks(*_part(scores, unit), budget)
+            share = budget.fixed(scores[unit.group][0])
+            blocks += _fixed(_blocks(*_part(scores, unit), budget), share, len(unit.places))
     for tie in rules.ties:
         members = [_part(scores, rules.units[place]) for place in sorted(tie - rules.frozen.keys())]
         blocks += _tied(members, budget) if members else []
     return sorted(blocks, key=lambda block: block.key)
+
+
+def _fixed(blocks: list[_Block], share: float | None, count: int) -> list[_Block]:
+    """The blocks of a group whose share is fixed: as many as that, before all others."""
+    if share is None:
+        return blocks
+    sizes = np.cumsum([len(block.atoms) for block in blocks])
+    return [_Block(-math.inf, block.atoms) for block, size in zip(blocks, sizes, strict=True) if size <= share * count]
 
 
 def _part(scores: Sequence[tuple[Group, Tensor]], unit: _Unit) -> tuple[Ids, Tensor]:
@@ -251,14 +273,17 @@ def _fill(queue: list[_Block], budget: Budget, measure: Measure) -> Ids:
     if budget.unit == "channels" and budget.scope == "local":
         return _joined(block.atoms for block in queue if block.key <= budget.ratio + 1e-9)
     target = (1 - budget.ratio) * measure(np.zeros(0, dtype=np.int64))
-    low, high = 0, len(queue)  # at `low` blocks the cost is above the target, at `high` below, or all are gone
+    fixed = sum(block.key == -math.inf for block in queue)
+    low, high = fixed, len(queue)  # at `low` blocks the cost is above the target, at `high` below, or all are gone
     while low < high:
         middle = (low + high) // 2
         if measure(_joined(block.atoms for block in queue[:middle])) > target:
             low = middle + 1
         else:
             high = middle
-    return _nearest(queue, low, target, measure)
+    first = _joined(block.atoms for block in queue[:fixed])
+    rest = _nearest(queue[fixed:], low - fixed, target, lambda atoms: measure(np.concatenate([first, atoms])))
+    return np.concatenate([first, rest])
 
 
 def _nearest(queue: list[_Block], count: int, target: float, measure: Measure) -> Ids:

@@ -7,7 +7,7 @@ import copy
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Literal
 
@@ -47,6 +47,7 @@ class Structured(Technique):
     ratio: float = 0.5  # share to remove, 0 <= ratio < 1
     of: Literal["channels", "parameters", "macs", "bytes", "latency"] = "channels"  # what the ratio is a share of
     scope: Literal["local", "global"] = "local"  # the same share of each group, or one ranking
+    layers: Mapping[str, float] = field(default_factory=dict)  # {pattern of layers: share of their channels}, 0..1
     multiple: int = 1  # keep multiples of so many channels (8 or 16 suit most engines), >= 1
     floor: float = 0.05  # share of each group that stays whatever its scores are, 0..1
     factors: Literal["auto", "rows", "columns"] = "auto"  # of products: heads or groups (rows), widths (columns)
@@ -56,7 +57,9 @@ class Structured(Technique):
     learning_rate: float = 0.1  # of that training, times the task's, > 0; falls to 0 by a cosine
 
     def __post_init__(self) -> None:
-        shares = {"ratio": self.ratio, "floor": self.floor}
+        shares = {"ratio": self.ratio, "floor": self.floor} | {
+            f"layers[{name}]": it for name, it in self.layers.items()
+        }
         for name, share in shares.items():
             if not 0 <= share < 1:
                 raise ConfigError("out of range", where=name, value=share, fix="Use a share from 0 up to below 1.")
@@ -120,6 +123,7 @@ class Structured(Technique):
             multiple=self.multiple,
             floor=self.floor,
             relative=self.relative,
+            layers=self.layers,
         )
 
 
