@@ -32,7 +32,10 @@ def test_where_an_intercept_can_go_and_what_is_added():
     layers = found(Block(), 2, 1, 5, 5)
     assert list(layers) == ["stem.weight", "side.weight", "a.weight", "b.weight"]
     last = layers["b.weight"]
-    assert last.norm == Norm("norm.running_mean", "norm.running_var", "norm.weight", 1e-5) and last.bias is None
+    assert (
+        last.norm == Norm("norm.running_mean", "norm.running_var", "norm.weight", "norm.bias", 1e-5)
+        and last.bias is None
+    )
     assert last.shortcut == layers["side.weight"].node
     assert layers["a.weight"].bias == "a.bias" and layers["a.weight"].norm is None
     assert layers["a.weight"].shortcut is None and layers["side.weight"].shortcut is None
@@ -95,7 +98,7 @@ def test_what_a_norm_lets_through():
         norm.weight.copy_(torch.tensor([2.0, 0.0, -1.0]))
         norm.running_var.fill_(4.0)
     tensors = dict(norm.named_parameters()) | dict(norm.named_buffers())
-    scale, enough = scale_behind(Norm("running_mean", "running_var", "weight", 0.0), tensors, 3)
+    scale, enough = scale_behind(Norm("running_mean", "running_var", "weight", "bias", 0.0), tensors, 3)
     assert scale.tolist() == [1.0, 0.0, -0.5] and enough.tolist() == [True, False, True]
     scale, enough = scale_behind(None, tensors, 3)
     assert scale.tolist() == [1.0, 1.0, 1.0] and enough.all()

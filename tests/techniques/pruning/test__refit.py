@@ -16,8 +16,10 @@ def seen(before, after, inputs, outputs=None, split=16):
     """The last layer of `after`, and its rows, in batches of `split`."""
     walk = Walk.of(before.eval(), after.eval(), [Batch((part,), None) for part in inputs.split(split)], CPU)
     layer = fitted_layers(walk.graph, after)[-1]
-    look = Look(layer, tensors_by_name(after), outputs, len(inputs), torch.Generator().manual_seed(0))
-    return look, visit(walk, look)
+    look = Look(
+        layer, tensors_by_name(before), tensors_by_name(after), outputs, len(inputs), torch.Generator().manual_seed(0)
+    )
+    return look, visit(walk, [look])[0]
 
 
 def inputs(count=64):
@@ -93,3 +95,17 @@ def test_weights_keep_their_type(dtype):
     fit(*seen(before, after, inputs().to(dtype)))
     assert after[0].weight.dtype == dtype
     torch.testing.assert_close(after[0].weight, before[0].weight, rtol=0, atol=0.02)
+
+
+def test_a_norm_whose_statistics_were_changed_is_made_up_for():
+    """Mean, variance, scale and shift of the smaller network's norm are others: what comes out of it is the same."""
+    torch.manual_seed(0)
+    before = nn.Sequential(nn.Linear(5, 4, bias=False), nn.BatchNorm1d(4))
+    after = nn.Sequential(nn.Linear(5, 3, bias=False), nn.BatchNorm1d(3))
+    with torch.no_grad():
+        for model in (before, after):
+            for item in (*model[1].parameters(), model[1].running_mean, model[1].running_var):
+                item.uniform_(0.5, 2.0)
+    rows = torch.tensor([0, 1, 3])
+    assert fit(*seen(before, after, inputs(), outputs=rows)) < 1e-6
+    torch.testing.assert_close(after(inputs()), before(inputs())[:, rows], rtol=1e-3, atol=1e-3)

@@ -22,6 +22,7 @@ class Norm:
     mean: str
     variance: str
     weight: str | None
+    shift: str | None
     epsilon: float
 
 
@@ -119,9 +120,11 @@ class _Finder:
         given = node.arguments()
         mean, variance = self.own(given["running_mean"]), self.own(given["running_var"])
         weight = None if given["weight"] is None else self.own(given["weight"])
-        if mean is None or variance is None or (weight is None and given["weight"] is not None):
+        shift = None if given["bias"] is None else self.own(given["bias"])
+        known = (mean, variance, *(own for own, key in ((weight, "weight"), (shift, "bias")) if given[key] is not None))
+        if mean is None or variance is None or None in known:
             return None
-        return Norm(mean, variance, weight, given["eps"])
+        return Norm(mean, variance, weight, shift, given["eps"])
 
     def shortcut(self, number: int, norm: Norm | None) -> int | None:
         """The other part of the sum that the layer ends in, if it is there before the layer runs."""
@@ -148,6 +151,29 @@ def _geometry(kind: str, weight: Tensor, given: dict[str, Any]) -> Layer:
     }
     made: Layer = _CONVS[kind](1, 1, tuple(weight.shape[2:]), device="meta", **wide)
     return made
+
+
+def as_normed(
+    norm: Norm, whole: dict[str, Tensor], cut: dict[str, Tensor], rows: Tensor | None, value: Tensor
+) -> Tensor:
+    """What must go into the norm of the smaller network so that it gives what that of the whole one gives for `value`.
+
+    `value` (n, channels) float64; `rows` are the channels of the whole network's norm that are left (None: all). The
+    two differ where statistics were changed, as by folding what a constant channel gave. Channels that a norm lets
+    hardly through stay as they are.
+    """
+    channels = cut[norm.mean].shape[0]
+
+    def own(tensors: dict[str, Tensor], name: str | None) -> Tensor:
+        found = torch.zeros_like(cut[norm.mean]) if name is None else tensors[name].detach()
+        return (found if tensors is cut or rows is None or name is None else found[rows]).double()
+
+    old, _ = scale_behind(norm, whole, channels if rows is None else len(whole[norm.mean]))
+    new, enough = scale_behind(norm, cut, channels)
+    old = old if rows is None else old[rows]
+    shift = own(whole, norm.shift) - own(cut, norm.shift)
+    target = ((value - own(whole, norm.mean)) * old + shift) / torch.where(enough, new, 1.0) + own(cut, norm.mean)
+    return torch.where(enough, target, value)
 
 
 def scale_behind(norm: Norm | None, tensors: dict[str, Tensor], channels: int) -> tuple[Tensor, Tensor]:

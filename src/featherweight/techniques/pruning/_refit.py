@@ -1,14 +1,14 @@
 """One layer fitted again: to what it gave in the whole network, from what it reads in the smaller one."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from featherweight.techniques.pruning._layers import Fitted, scale_behind
+from featherweight.techniques.pruning._layers import Fitted, as_normed, scale_behind
 from featherweight.techniques.pruning._moments import Centred, Sums
 from featherweight.techniques.pruning._walk import Step, Walk
 from featherweight.training.patches import output_space
@@ -28,33 +28,16 @@ class Seen:
     teach: Sums
     judge: Sums
 
-    @classmethod
-    def of(cls, look: "Look", steps: Iterable[Step]) -> Self | None:
-        """Of all batches; None when there are too few examples to judge."""
-        teach: Sums | None = None
-        judge: Sums | None = None
-        examples = 0
-        for step in steps:
-            x, y, owner = look.rows(step)
-            apart = (owner + examples) % _HELD_OUT == _HELD_OUT - 1
-            examples += int(owner.max()) + 1
-            teach = teach or Sums.around(x, y)
-            judge = judge or teach.empty()
-            teach.update(x[:, ~apart], y[:, ~apart])
-            judge.update(x[:, apart], y[:, apart])
-        if teach is None or judge is None or not judge.count or not teach.count:
-            return None
-        return cls(teach, judge)
-
 
 @dataclass(frozen=True)
 class Look:
     """How the rows of a layer are taken: `outputs` are those that the smaller network has (None: all).
 
-    `tensors` are those of the smaller network. `examples` in all batches.
+    `whole` and `tensors` are those of the whole and the smaller network. `examples` in all batches.
     """
 
     layer: Fitted
+    whole: dict[str, Tensor]
     tensors: dict[str, Tensor]
     outputs: Tensor | None
     examples: int
@@ -66,6 +49,8 @@ class Look:
         read = step.after[layer.input]
         positions = self._drawn(read)
         target = self._kept(layer.rows(step.before[layer.node], positions)).double()
+        if layer.norm is not None:
+            target = as_normed(layer.norm, self.whole, self.tensors, self.outputs, target)
         if layer.shortcut is not None:
             whole, cut = (values[layer.shortcut] for values in (step.before, step.after))
             scale, enough = scale_behind(layer.norm, self.tensors, target.shape[1])
@@ -140,9 +125,41 @@ def tensors_by_name(model: nn.Module) -> dict[str, Tensor]:
     return dict(model.named_parameters()) | dict(model.named_buffers())
 
 
-def visit(walk: Walk, look: Look) -> Seen | None:
-    """Runs both networks up to the layer and looks; None where it cannot be fitted."""
-    if look.tensors[look.layer.weight][0].numel() > WIDEST:
-        return None
-    wanted = [look.layer.input, *([] if look.layer.shortcut is None else [look.layer.shortcut])]
-    return Seen.of(look, walk.to(look.layer.node, wanted=wanted))
+def visit(walk: Walk, looks: Sequence[Look]) -> list[Seen | None]:
+    """Runs both networks up to the last of some layers and looks at all; None where one cannot be fitted.
+
+    What comes before the first of them has its final weights.
+    """
+    layers = [look.layer for look in looks]
+    wanted = {number for layer in layers for number in (layer.input, layer.node, layer.shortcut) if number is not None}
+    places = [layer.node for layer in layers]
+    gathered = [_Gathered(look) for look in looks]
+    for step in walk.to(max(places), min(places), sorted(wanted)):
+        for each in gathered:
+            each.add(step)
+    return [each.seen for each in gathered]
+
+
+class _Gathered:
+    def __init__(self, look: Look) -> None:
+        self._look, self._examples = look, 0
+        self._sums: tuple[Sums, Sums] | None = None
+
+    def add(self, step: Step) -> None:
+        if self._look.tensors[self._look.layer.weight][0].numel() > WIDEST:
+            return
+        x, y, owner = self._look.rows(step)
+        apart = (owner + self._examples) % _HELD_OUT == _HELD_OUT - 1
+        self._examples += int(owner.max()) + 1
+        if self._sums is None:
+            teach = Sums.around(x, y)
+            self._sums = teach, teach.empty()
+        self._sums[0].update(x[:, ~apart], y[:, ~apart])
+        self._sums[1].update(x[:, apart], y[:, apart])
+
+    @property
+    def seen(self) -> Seen | None:
+        """Both sums; None when there are too few examples to judge."""
+        if self._sums is None or not all(part.count for part in self._sums):
+            return None
+        return Seen(*self._sums)

@@ -53,13 +53,14 @@ def _least_squares(before: nn.Module, after: nn.Module, known: Anatomy, atoms: I
     kept = {name: torch.from_numpy(dims[0]) for name, dims in known.structure.kept(gone).items() if 0 in dims}
     reached = _reached(known, gone)
     layers = [layer for layer in fitted_layers(walk.graph, after) if layer.weight in reached]
-    tensors, examples = tensors_by_name(after), sum(len(batch.inputs[0]) for batch in batches)
+    whole, tensors = tensors_by_name(before), tensors_by_name(after)
+    examples = sum(len(batch.inputs[0]) for batch in batches)
     left: dict[str, float] = {}
     with context.progress.bar("least squares", len(layers)) as bar:
         for layer in layers:
             rows = kept[layer.weight].to(context.device) if layer.weight in kept else None
-            look = Look(layer, tensors, rows, examples, context.generator("least squares", layer.weight))
-            seen = visit(walk, look)
+            look = Look(layer, whole, tensors, rows, examples, context.generator("least squares", layer.weight))
+            (seen,) = visit(walk, [look])
             if seen is not None:
                 left[layer.weight] = round(fit(look, seen), 6)
             bar.advance()
