@@ -99,7 +99,7 @@ class _Table:
         if not products:
             start, end = np.searchsorted(self.cell, [atom, atom + 1])
             return np.arange(start, end)
-        cells = self._closure(atom, products)
+        cells = self._closure(atom)
         if cells is None:
             return None
         starts = np.searchsorted(self.cell, cells)
@@ -108,11 +108,11 @@ class _Table:
         members = np.concatenate([*ranges, np.zeros(0, dtype=np.int64)])
         return members[np.lexsort((self.place[members], self.slot[members]))]
 
-    def _closure(self, atom: int, products: frozenset[int]) -> Ids | None:
+    def _closure(self, atom: int) -> Ids | None:
         structure = self.structure
         gone = np.zeros(structure.size, dtype=bool)
         gone[atom] = True
-        return np.flatnonzero(gone) if structure.follow(gone, structure.near(products)) else None
+        return np.flatnonzero(gone) if structure.follow(gone) else None
 
     def group(self, kind: str, products: frozenset[int], found: list[tuple[int, Ids]]) -> Group:
         """One family out of atoms with the same slots."""

@@ -29,26 +29,44 @@ class Structure:
         ]
         self.size = flow.cells.count
         self._near = _components(self.relations)
+        self._cells = [
+            np.unique(np.concatenate([item.grid.ravel(), item.rows, item.columns])) for item in self.relations
+        ]
+        self._holding: dict[int, list[int]] = {}  # the relations in which a cell is
+        for number, cells in enumerate(self._cells):
+            for cell in cells.tolist():
+                self._holding.setdefault(cell, []).append(number)
 
     def near(self, relations: Iterable[int]) -> list[int]:
         """The numbers of all relations that share cells with these, directly or through others."""
         return sorted({other for number in relations for other in self._near[number]})
 
-    def follow(self, gone: Mask, relations: Sequence[int] | None = None) -> bool:
-        """Marks what products imply; whether the result is one that products allow, and spares what is pinned."""
-        chosen = self.relations if relations is None else [self.relations[number] for number in relations]
-        before = -1
-        while chosen and before != (before := int(gone.sum())):
-            for item in chosen:
-                gone[item.grid[gone[item.rows]]] = True
-                gone[item.grid[:, gone[item.columns]]] = True
-                grid = gone[item.grid]
-                gone[item.rows[grid.all(axis=1)]] = True
-                gone[item.columns[grid.all(axis=0)]] = True
-            if int(gone.sum()) == before:
-                break
+    def follow(self, gone: Mask) -> bool:
+        """Marks what products imply; whether the result is one that products allow, and spares what is pinned.
+
+        Only relations that hold something that goes are looked at, so a few channels cost little in any network.
+        """
+        waiting = dict.fromkeys(self._touched(np.flatnonzero(gone)))
+        seen: set[int] = set()
+        while waiting:
+            number = next(iter(waiting))
+            del waiting[number]
+            seen.add(number)
+            item, cells = self.relations[number], self._cells[number]
+            before = gone[cells]
+            gone[item.grid[gone[item.rows]]] = True
+            gone[item.grid[:, gone[item.columns]]] = True
+            grid = gone[item.grid]
+            gone[item.rows[grid.all(axis=1)]] = True
+            gone[item.columns[grid.all(axis=0)]] = True
+            waiting.update(dict.fromkeys(self._touched(cells[gone[cells] & ~before])))
+        chosen = [self.relations[number] for number in seen]
         fits = all(bool((gone[item.grid] == (gone[item.rows][:, None] | gone[item.columns])).all()) for item in chosen)
         return fits and not gone[0]
+
+    def _touched(self, cells: Ids) -> list[int]:
+        """The relations in which these cells are; the pinned one ends it all anyway."""
+        return [number for cell in cells.tolist() if cell for number in self._holding.get(cell, ())]
 
     def gone(self, atoms: Ids | Sequence[int]) -> Mask:
         """The cells that are gone when these atoms are.

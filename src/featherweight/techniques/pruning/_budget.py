@@ -196,7 +196,7 @@ def _cells(known: Anatomy, group: Group, unit: _Unit) -> set[int]:
         return set(atoms.tolist())
     gone = np.zeros(known.structure.size, dtype=bool)
     gone[atoms] = True
-    known.structure.follow(gone, known.structure.near(group.products))
+    known.structure.follow(gone)
     return set(np.flatnonzero(gone).tolist())
 
 
