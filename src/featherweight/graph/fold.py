@@ -71,7 +71,7 @@ def merged(first: Any, second: Any, *, sketch: bool = False) -> Layer | None:
 
 
 def _linear(one: nn.Linear, other: nn.Linear, sketch: bool) -> Layer:
-    bias = one.bias is not None or other.bias is not None
+    bias = _biased(one, other)
     made = nn.Linear(one.in_features, other.out_features, bias, device="meta")
     return made if sketch else _filled(made, one, _weights(one)[:, :, None], _weights(other)[:, :, None], other, 1)
 
@@ -80,7 +80,7 @@ def _convolution(one: Any, other: Any, sketch: bool) -> Layer | None:
     settings = _settings(one, other)
     if settings is None or one.out_channels != other.in_channels or one.groups != other.groups:
         return None
-    bias = one.bias is not None or other.bias is not None
+    bias = _biased(one, other)
     made: Layer = type(one)(
         one.in_channels, other.out_channels, groups=one.groups, bias=bias, device="meta", **settings
     )
@@ -116,6 +116,10 @@ def _is_pointwise(layer: Any) -> bool:
 
 def _all(values: tuple[int, ...], value: int) -> bool:
     return all(item == value for item in values)
+
+
+def _biased(*layers: Any) -> bool:
+    return any(layer.bias is not None for layer in layers)
 
 
 def _weights(layer: Layer) -> Tensor:

@@ -43,6 +43,31 @@ class _Recurrent(nn.Module):
         return logits
 
 
+class _Residual(nn.Module):
+    """Two residual blocks between layers that have nothing between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 6, 3, stride=2, padding=1), nn.Conv2d(6, 6, 1), nn.ReLU())
+        self.blocks = nn.Sequential(_Block(6), _Block(6))
+        self.head = nn.Linear(6, _CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.blocks(self.stem(images)).mean((2, 3)))
+        return logits
+
+
+class _Block(nn.Module):
+    """x + f(x)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.norm(self.conv(x)))
+
+
 def zoo() -> dict[str, nn.Module]:
     """Fresh small networks by name, each for images (n, 1, 8, 8) and three classes; the same weights every time."""
     with torch.random.fork_rng(devices=[]):
@@ -61,6 +86,7 @@ def zoo() -> dict[str, nn.Module]:
             ),
             "lstm": _Recurrent(nn.LSTM),
             "gru": _Recurrent(nn.GRU),
+            "residual": _Residual(),
         }
 
 
