@@ -231,3 +231,13 @@ def test_a_cut_is_the_same_each_time():
 def test_errors_are_of_the_house():
     assert issubclass(UnsolvableError, FeatherweightError)
     assert list(itertools.chain(UnsolvableError("x").parts)) == []
+
+
+def test_in_place_and_as_a_copy_are_the_same():
+    model, example = shaken(resnet20()), torch.randn(1, 3, 32, 32)
+    known = surgery.anatomy(model, example)
+    atoms = known.group("layer1.0.conv1").atoms[::2]
+    copied = surgery.remove(model, known, atoms)
+    assert surgery.remove(model, known, atoms, in_place=True) is model
+    assert torch.equal(model(example), copied(example))
+    assert log_of(model) == log_of(copied)

@@ -4,11 +4,10 @@ A recorded graph says of its integers which attributes they were computed from. 
 equation: the expression, over attributes and sizes of tensors, must give what is left of the channels.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
-import numpy as np
 from torch import nn
 
 from featherweight.errors import FeatherweightError, SurgeryError
@@ -49,11 +48,14 @@ def settings_for(structure: Structure, gone: Mask, model: nn.Module) -> tuple[tu
     Raises: UnsolvableError when no values of the attributes give the sizes that are left.
     """
     found: dict[Attribute, int] = {}
-    equations = [*_counts(structure, gone), *_comparisons(structure), *_numbers(structure, model)]
+    before = _Before(structure, model)
+    counts = _counts(structure, gone)
+    moving = {item for equation in counts for item in equation.attributes}
+    equations = [*counts, *_comparisons(structure, moving), *_numbers(structure, before)]
 
     def look(item: Attribute | Size) -> int:
         if isinstance(item, Attribute):
-            return found.get(item, _present(model, item))
+            return found[item] if item in found else before(item)
         return _size(structure, item, gone)
 
     for equation in equations:
@@ -67,12 +69,12 @@ def settings_for(structure: Structure, gone: Mask, model: nn.Module) -> tuple[tu
     for equation in equations:
         if _value(equation.expr, look) != equation.wanted:
             raise _unsolvable(equation, equations)
-    _keep_apart(structure, equations, found, model)
-    return _settings(found, model)
+    _keep_apart(structure, equations, found, before)
+    return _settings(found, before)
 
 
 def _keep_apart(
-    structure: Structure, equations: list[_Equation], found: dict[Attribute, int], model: nn.Module
+    structure: Structure, equations: list[_Equation], found: dict[Attribute, int], before: "_Before"
 ) -> None:
     """Moves attributes that nothing else decides so that what the code compared and found unequal stays so."""
     bound = {item for equation in equations for item in equation.attributes}
@@ -80,9 +82,8 @@ def _keep_apart(
         for one, other in (pair, pair[::-1]):
             if not isinstance(one, Attribute) or not isinstance(other, Attribute) or one in bound or one in found:
                 continue
-            before = _present(model, other)
-            if other in found and found[other] == _present(model, one) and before:
-                found[one] = _present(model, one) * found[other] // before  # as much smaller as the other
+            if other in found and found[other] == before(one) and before(other):
+                found[one] = before(one) * found[other] // before(other)  # as much smaller as the other
 
 
 def _counts(structure: Structure, gone: Mask) -> list[_Equation]:
@@ -100,10 +101,12 @@ def _counts(structure: Structure, gone: Mask) -> list[_Equation]:
     return result
 
 
-def _comparisons(structure: Structure) -> list[_Equation]:
-    """What the code compares and found equal must stay so."""
+def _comparisons(structure: Structure, moving: Set[Attribute]) -> list[_Equation]:
+    """What the code compares and found equal must stay so; two attributes that nothing moves do."""
     result = []
     for one, other in structure.flow.code.equal if structure.flow.code is not None else ():
+        if isinstance(one, Attribute) and isinstance(other, Attribute) and not {one, other} & moving:
+            continue
         expr = Operation("sub", one, other)
         what = f"compares {_words(one)} with {_words(other)}"
         where = next((item.path for item in _leaves(expr) if isinstance(item, Attribute)), "")
@@ -111,13 +114,8 @@ def _comparisons(structure: Structure) -> list[_Equation]:
     return result
 
 
-def _numbers(structure: Structure, model: nn.Module) -> list[_Equation]:
+def _numbers(structure: Structure, before: "_Before") -> list[_Equation]:
     """What the code computes other numbers from must stay what it is."""
-    whole = np.zeros(structure.size, dtype=bool)
-
-    def before(item: Attribute | Size) -> int:
-        return _present(model, item) if isinstance(item, Attribute) else _size(structure, item, whole)
-
     result = []
     for expr in structure.flow.used:
         wanted = _value(expr, before)
@@ -126,6 +124,39 @@ def _numbers(structure: Structure, model: nn.Module) -> list[_Equation]:
             what = f"computes another number from {_words(expr)}"
             result.append(_Equation(expr, wanted, tuple(_counted(structure, expr)), where, what))
     return result
+
+
+class _Before:
+    """Attributes and sizes as they are before anything goes. Looked up once: a network has thousands of equations."""
+
+    def __init__(self, structure: Structure, model: nn.Module) -> None:
+        self._structure = structure
+        self._modules = dict(model.named_modules())
+        self._known: dict[Attribute, int] = {}
+
+    def __call__(self, item: Attribute | Size) -> int:
+        if isinstance(item, Size):
+            dims = self._structure.flow.dims[item.value]
+            return len(dims[item.dim]) if isinstance(dims, tuple) else 0
+        if item not in self._known:
+            value = self.held(item)
+            self._known[item] = value[item.position or 0] if isinstance(value, tuple) else value
+        return self._known[item]
+
+    def held(self, attribute: Attribute) -> Value:
+        """What the module has."""
+        owner: object = self._modules[attribute.path]
+        for part in attribute.name.split("."):
+            owner = getattr(owner, part)
+        return owner if isinstance(owner, int) else tuple(cast(Iterable[int], owner))
+
+    def sharing(self, attribute: Attribute) -> list[str]:
+        """The paths of all modules that hold the same configuration object."""
+        holder, dot, _ = attribute.name.partition(".")
+        if not dot:
+            return [attribute.path]
+        held = getattr(self._modules[attribute.path], holder)
+        return [path for path, module in self._modules.items() if vars(module).get(holder) is held]
 
 
 def _solve(equation: _Equation, others: list[_Equation], found: dict[Attribute, int], look: _Look) -> None:
@@ -163,41 +194,21 @@ def _size(structure: Structure, item: Size, gone: Mask) -> int:
     return int((~gone[structure.flow.cells.find(dims[item.dim])]).sum())
 
 
-def _present(model: nn.Module, attribute: Attribute) -> int:
-    value = _held(model, attribute)
-    return value[attribute.position or 0] if isinstance(value, tuple) else value
-
-
-def _held(model: nn.Module, attribute: Attribute) -> Value:
-    owner: object = model.get_submodule(attribute.path)
-    for part in attribute.name.split("."):
-        owner = getattr(owner, part)
-    return owner if isinstance(owner, int) else tuple(cast(Iterable[int], owner))
-
-
-def _settings(found: Mapping[Attribute, int], model: nn.Module) -> tuple[tuple[str, str, Value], ...]:
+def _settings(found: Mapping[Attribute, int], before: _Before) -> tuple[tuple[str, str, Value], ...]:
     result: dict[tuple[str, str], Value] = {}
     for attribute, value in found.items():
-        key = (attribute.path, attribute.name)
-        if attribute.position is None:
-            result[key] = value
-            continue
-        items = result.get(key, _held(model, attribute))
-        if isinstance(items, tuple):
-            result[key] = (*items[: attribute.position], value, *items[attribute.position + 1 :])
+        whole: Value = value
+        if attribute.position is not None:
+            items = result.get((attribute.path, attribute.name), before.held(attribute))
+            at = attribute.position
+            whole = (*items[:at], value, *items[at + 1 :]) if isinstance(items, tuple) else value
+        result[attribute.path, attribute.name] = whole
     everywhere = (
-        (path, name, value) for (first, name), value in result.items() for path in _sharing(model, first, name)
+        (path, name, value)
+        for (first, name), value in result.items()
+        for path in before.sharing(Attribute(first, name, None))
     )
-    return tuple(sorted(everywhere))
-
-
-def _sharing(model: nn.Module, first: str, name: str) -> list[str]:
-    """The paths of all modules that hold the same configuration object as the first one."""
-    holder, dot, _ = name.partition(".")
-    if not dot:
-        return [first]
-    held = getattr(model.get_submodule(first), holder)
-    return [path for path, module in model.named_modules() if vars(module).get(holder) is held]
+    return tuple(sorted(everywhere, key=lambda setting: setting[:2]))
 
 
 def _unsolvable(equation: _Equation, others: list[_Equation]) -> UnsolvableError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -70,11 +71,11 @@ class Cut:
     @classmethod
     def of(cls, dim: int, size: int, kept: Sequence[int] | Tensor) -> "Cut":
         """The cut that keeps these indices, which ascend. Raises: UsageError."""
-        indices = torch.as_tensor(kept, dtype=torch.int64).reshape(-1)
-        if indices.numel() == 0:
+        indices = np.asarray(kept, dtype=np.int64).reshape(-1)
+        if not len(indices):
             return cls(dim, size, ())
-        starts = torch.cat([torch.zeros(1, dtype=torch.int64), (indices.diff() != 1).nonzero().flatten() + 1])
-        counts = torch.cat([starts, torch.tensor([indices.numel()])]).diff()
+        starts = np.flatnonzero(np.diff(indices, prepend=indices[0] - 2) != 1)
+        counts = np.diff(starts, append=len(indices))
         return cls(dim, size, tuple(zip(indices[starts].tolist(), counts.tolist(), strict=True)))
 
     @property
@@ -84,7 +85,9 @@ class Cut:
 
     def indices(self) -> Tensor:
         """The indices that stay, ascending; int64 of shape (count,)."""
-        return torch.cat([torch.arange(start, start + count) for start, count in self.kept])
+        starts, counts = np.array(self.kept, dtype=np.int64).T
+        offsets = starts - np.concatenate([[0], np.cumsum(counts)[:-1]])
+        return torch.from_numpy(np.repeat(offsets, counts) + np.arange(counts.sum()))
 
     def plain(self) -> list[Any]:
         """As JSON data."""

@@ -8,13 +8,14 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from featherweight.errors import SurgeryError
-from featherweight.graph._attributes import UnsolvableError, settings_for
+from featherweight.graph._attributes import UnsolvableError, Value, settings_for
+from featherweight.graph._replay import perform
 from featherweight.graph.cells import Ids
 from featherweight.graph.constants import shifts
 from featherweight.graph.cost import Cost
@@ -28,6 +29,9 @@ from featherweight.graph.module import GraphModule, tensors_of, to_module
 from featherweight.graph.program import tensors_in
 from featherweight.graph.record import record
 from featherweight.graph.structure import Mask, Structure
+
+Settings: TypeAlias = tuple[tuple[str, str, Value], ...]
+Tensors: TypeAlias = Mapping[str, Tensor]
 
 __all__ = ["Anatomy", "Group", "UnsolvableError", "anatomy", "remove", "replace"]
 
@@ -88,38 +92,48 @@ def anatomy(model: nn.Module, example: Any, keep: Iterable[str] = ()) -> Anatomy
     return Anatomy(structure, groups_of(structure), inputs)
 
 
-def remove(model: nn.Module, known: Anatomy, atoms: Ids | Sequence[int], *, verify: bool = True) -> nn.Module:
+def remove(
+    model: nn.Module, known: Anatomy, atoms: Ids | Sequence[int], *, verify: bool = True, in_place: bool = False
+) -> nn.Module:
     """A copy of the network without these channels (atoms of `known.groups`), its log extended (`log.log_of`).
 
-    With `verify` the new network is run on the example and compared with the masked one. Channels that are constant
-    where they go leave their share in the biases behind them (graph/constants.py).
+    With `in_place` the network itself. With `verify` the new network is run on the example and compared with the masked
+    one. Channels that are constant where they go leave their share in the biases behind them (graph/constants.py).
 
     Raises: SurgeryError when nothing would be left of a layer, when atoms do not fit each other, when the code of a
-    module cannot follow (UnsolvableError), or when the result differs from what it should compute.
+    module cannot follow (UnsolvableError), or when the result differs from what it should compute; a network that was
+    changed in place is then spoilt.
     """
     gone = known.gone(atoms)
     kept = known.structure.kept(gone)
+    tensors = tensors_of(known.structure.flow.graph, model)
     if isinstance(model, GraphModule):
-        tensors = {name: cut_tensor(item, kept.get(name, {})) for name, item in tensors_of(model.graph, model).items()}
-        return to_module(cut_graph(known.structure, gone), tensors)
-    settings = settings_for(known.structure, gone, model)
-    sizes = known.structure.tensors
-    cuts = {
-        name: tuple(Cut.of(dim, len(sizes[name][dim]), indices) for dim, indices in sorted(dims.items()))  # type: ignore[arg-type]
-        for name, dims in kept.items()
-    }
-    changed = replay(model, Log((Removal(cuts, settings),)))
+        cut = {name: cut_tensor(item, kept.get(name, {})) for name, item in tensors.items()}
+        return to_module(cut_graph(known.structure, gone), cut)
+    step = _step(known, kept, settings_for(known.structure, gone, model))
+    if in_place:
+        perform(model, step)
+        keep_log(model, log_of(model) + Log((step,)))
+    changed = model if in_place else replay(model, Log((step,)))
     if verify:
-        _verify(changed, known, gone, model)
-    _fold_constants(changed, known, gone, model, kept)
+        _verify(changed, known, gone, tensors)
+    _fold_constants(changed, known, gone, tensors, kept)
     return changed
 
 
+def _step(known: Anatomy, kept: Mapping[str, Mapping[int, Ids]], settings: Settings) -> Removal:
+    sizes = known.structure.tensors
+    cuts = {
+        name: tuple(Cut.of(dim, len(sizes[name][dim]), indices.tolist()) for dim, indices in sorted(dims.items()))
+        for name, dims in kept.items()
+    }
+    return Removal(cuts, settings)
+
+
 def _fold_constants(
-    changed: nn.Module, known: Anatomy, gone: Mask, model: nn.Module, kept: Mapping[str, Mapping[int, Ids]]
+    changed: nn.Module, known: Anatomy, gone: Mask, whole: Tensors, kept: Mapping[str, Mapping[int, Ids]]
 ) -> None:
-    graph = known.structure.flow.graph
-    found = shifts(known.structure, known.groups, gone, tensors_of(graph, model), list(tensors_in(known.example)))
+    found = shifts(known.structure, known.groups, gone, whole, list(tensors_in(known.example)))
     tensors = dict(changed.named_parameters()) | dict(changed.named_buffers())
     with torch.no_grad():
         for shift in found:
@@ -145,7 +159,7 @@ def replace(model: nn.Module, modules: Mapping[str, nn.Module]) -> nn.Module:
     return model
 
 
-def _verify(changed: nn.Module, known: Anatomy, gone: Mask, model: nn.Module) -> None:
+def _verify(changed: nn.Module, known: Anatomy, gone: Mask, whole: Tensors) -> None:
     """Compares the cut network with the whole one in which the channels are masked."""
     mode = {module: module.training for module in changed.modules()}
     changed.eval()
@@ -155,19 +169,18 @@ def _verify(changed: nn.Module, known: Anatomy, gone: Mask, model: nn.Module) ->
     except Exception as error:
         raise SurgeryError(
             "the network does not run without these channels",
-            where=type(model).__name__,
+            where=type(changed).__name__,
             value=str(error).splitlines()[:1],
             fix="Keep the layers whose sizes its code says by number: keep=[...].",
         ) from error
     finally:
         for module, training in mode.items():
             module.training = training
-    tensors = tensors_of(known.structure.flow.graph, model)
-    expected = list(tensors_in(Masked(known.structure, tensors).run(list(tensors_in(known.example)), gone)))
+    expected = list(tensors_in(Masked(known.structure, whole).run(list(tensors_in(known.example)), gone)))
     if not all(_close(a, b) for a, b in zip(found, expected, strict=True)):
         raise SurgeryError(
             "the network without these channels computes something else than it should",
-            where=type(model).__name__,
+            where=type(changed).__name__,
             value=[float((a.float() - b.float()).abs().max()) for a, b in zip(found, expected, strict=True)],
             fix="Report the network; keep=[...] leaves layers whole.",
         )
