@@ -32,7 +32,7 @@ from featherweight.core import catalog
 from featherweight.core.config import from_dict
 from featherweight.core.context import FinetuneReport, Finetuning
 from featherweight.data.views import Subset
-from featherweight.profiling.macs import Macs
+from featherweight.graph.surgery import anatomy
 from featherweight.profiling.params import Parameters
 from featherweight.techniques.base import SOCKET, Technique
 from featherweight.training.capture import recalibrate
@@ -227,7 +227,9 @@ class Bench:
 
 
 def _macs(model: nn.Module, context: TaskContext) -> float:
-    return float(Macs().measure(model, context.example).value)
+    """Multiply-adds of one image, from a recorded graph: milliseconds, as the peer's loop asks at every step."""
+    known = anatomy(model, context.example)
+    return float(known.cost.macs(known.gone([])))
 
 
 def prepared(arguments: argparse.Namespace) -> Bench:
