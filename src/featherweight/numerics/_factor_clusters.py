@@ -146,7 +146,8 @@ def _first(items: Tensor, clusters: int, generator: torch.Generator, *, spread: 
 def _basis(members: Tensor, rank: int) -> Tensor:
     """The first left singular vectors of the members side by side, (d, rank or fewer)."""
     wide = members.permute(1, 0, 2).flatten(1)
-    return torch.linalg.svd(wide, full_matrices=False).U[:, :rank]
+    vectors: Tensor = torch.linalg.svd(wide, full_matrices=False).U
+    return vectors[:, :rank]
 
 
 def _equal_clusters(held: Tensor) -> Tensor:

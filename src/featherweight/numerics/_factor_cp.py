@@ -97,7 +97,8 @@ def _solved(right: Tensor, others: list[Tensor], ridge: float) -> Tensor:
     regular = gram + identity * (ridge * gram.diagonal().mean().clamp(min=1e-30))
     lower, failed = torch.linalg.cholesky_ex(regular)
     if int(failed):  # collinear terms, beyond what the ridge holds
-        return right @ torch.linalg.pinv(regular, hermitian=True)
+        solved: Tensor = right @ torch.linalg.pinv(regular, hermitian=True)
+        return solved
     return torch.cholesky_solve(right.T, lower).T
 
 

@@ -29,7 +29,8 @@ class Tucker:
     def kernel(self) -> Tensor:
         """The kernel (n, c, *places) that the factors stand for."""
         half = torch.tensordot(self.outputs, self.core, dims=([1], [0]))
-        return torch.tensordot(half, self.inputs, dims=([1], [1])).movedim(-1, 1)
+        kernel: Tensor = torch.tensordot(half, self.inputs, dims=([1], [1])).movedim(-1, 1)
+        return kernel
 
 
 def tucker(kernel: Tensor, ranks: tuple[int, int], sweeps: int = 25) -> Tucker:
@@ -68,12 +69,14 @@ def spectra(kernel: Tensor) -> tuple[Tensor, Tensor]:
 
 def _onto(wide: Tensor, axis: int, basis: Tensor) -> Tensor:
     """The tensor with one channel axis expressed in a basis (size, rank)."""
-    return torch.tensordot(wide, basis, dims=([axis], [0])).movedim(-1, axis)
+    turned: Tensor = torch.tensordot(wide, basis, dims=([axis], [0])).movedim(-1, axis)
+    return turned
 
 
 def _leading(matrix: Tensor, rank: int) -> Tensor:
     """The first left singular vectors, in columns. The Gram matrix is small, and only the space counts here."""
-    return torch.linalg.eigh(_gram(matrix)).eigenvectors.flip(1)[:, :rank]
+    vectors: Tensor = torch.linalg.eigh(_gram(matrix)).eigenvectors
+    return vectors.flip(1)[:, :rank]
 
 
 def _gram(matrix: Tensor) -> Tensor:
