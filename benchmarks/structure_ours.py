@@ -3,7 +3,7 @@
     python benchmarks/structure_ours.py [NAME ...] > ours.json
 
 A row: `ok`; `error` and `stage` where it is not; `seconds` to find the groups, choose and cut, median of 3 fresh models
-(filters by l2 norm, in place, as the peer; without its own check of the result, which the peer does not have); `parameters`
+(filters by l2 norm, in place, as the peer; without the check of the result that the peer does not have); `parameters`
 before, `left` after; `removed` = 1 - left / parameters; `touched` = share of the parameters in tensors that became
 smaller; `equal`, the largest difference between the cut network and the masked one, over the largest output, in double
 precision where single precision does not settle it (detectors choose among boxes whose scores nearly tie);
