@@ -75,4 +75,15 @@ def test_tiers(run):
 
 def test_every_script_has_its_test():
     names = ["01_compress.py", "02_weights_only.py", "03_profile.py", "04_own_recipe.py", "05_tiers.py"]
+    names += ["06_structured.py"]
     assert names == SCRIPTS
+
+
+def test_channels_and_blocks_go_and_the_network_comes_back(run):
+    pytest.importorskip("sklearn.datasets")
+    text = run("06_structured.py")
+    scores = [float(found) for found in re.findall(r"-> ([\d.]+)", text)]
+    assert min(scores) > 0.94
+    blocks, channels = (int(found) for found in re.findall(r"(\d+) of", text))
+    assert blocks == 4
+    assert 12 <= channels < 16

@@ -129,6 +129,21 @@ def test_the_guide_rebuilds_a_pruned_network(tmp_path, monkeypatch):
         assert all(parameter.requires_grad for parameter in again.parameters())
 
 
+def test_the_guide_takes_channels_and_blocks_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in _blocks(ROOT / "docs/how-to/structured_pruning.md", "python"):
+        exec(compile(block, "structured_pruning.md", "exec"), names)
+    assert names["sizes"] == {"stem": 16}
+    assert names["width"] == 11  # 8 of 16 would leave a quarter
+    assert [type(block).__name__ for block in names["shallow"].blocks].count("Identity") == 1
+    x = torch.rand(2, 1, 8, 8)
+    assert torch.equal(names["again"].eval()(x), names["shallow"].eval()(x))
+    assert names["before"].groups == ()
+    assert "guide::soften" in names["before"].notes[0]
+    assert [len(group) for group in names["after"].groups] == [6]
+
+
 def test_doctests_hold():
     """Every example in a docstring of the package."""
     failed = {}
