@@ -72,7 +72,7 @@ class Sequential(Structured):
     def scores(self, model: nn.Module, known: Anatomy, groups: Sequence[Group], context: Context) -> list[Tensor]:
         """Numbers that say how many go from each group, not which."""
         if self.scope == "global":
-            costs = Pass(self, model, copy.deepcopy(model), known, groups, context).costs()
+            costs = Pass(self, model, model, known, groups, context).costs()
             return [values / _saved(known, group, self.of) for group, values in zip(groups, costs, strict=True)]
         depth = [place / max(len(groups) - 1, 1) for place in range(len(groups))]
         paces = [self.shallow ** (1 - part) for part in depth]

@@ -45,6 +45,7 @@ class Walk:
 
     def __init__(self, before: nn.Module, after: nn.Module, batches: Sequence[Batch], device: torch.device) -> None:
         self._models, self._device = (before, after), device
+        self._different = 1 if before is after else 2  # a network beside itself runs once
         self._runs: dict[tuple[tuple[int, ...], ...], tuple[_Run, _Run]] = {}
         self._of_batch = [self._run_for(batch) for batch in batches]
         self._held: list[tuple[Values, Values]] = [
@@ -78,13 +79,15 @@ class Walk:
         """
         cut = self._best_cut(last if first is None else first)
         for batch, (runs, held) in enumerate(zip(self._of_batch, self._held, strict=True)):
-            values = [run.values(state) for run, state in zip(runs, held, strict=True)]
-            for run, part in zip(runs, values, strict=True):
+            values, states = [], []
+            for run, state in list(zip(runs, held, strict=True))[: self._different]:
+                part = run.values(state)
                 run.go(part, self._at, cut, wanted, self._device)
-            self._held[batch] = (runs[0].state(values[0], cut), runs[1].state(values[1], cut))
-            for run, part in zip(runs, values, strict=True):
+                states.append(run.state(part, cut))
                 run.go(part, cut, last + 1, wanted, self._device)
-            yield Step(batch, *values)
+                values.append(part)
+            self._held[batch] = states[0], states[-1]
+            yield Step(batch, values[0], values[-1])
         self._at = cut
 
     def _best_cut(self, limit: int) -> int:
@@ -100,7 +103,8 @@ class Walk:
     def _run_for(self, batch: Batch) -> "tuple[_Run, _Run]":
         shapes = tuple(tuple(part.shape) for part in tensors_in(batch.inputs))
         if shapes not in self._runs:
-            before, after = (_Run(model, batch) for model in self._models)
+            runs = [_Run(model, batch) for model in self._models[: self._different]]
+            before, after = runs[0], runs[-1]
             if [node.op for node in before.graph.nodes] != [node.op for node in after.graph.nodes]:
                 raise TechniqueError("the two networks do not run the same operators", where=type(self).__name__)
             self._runs[shapes] = before, after
