@@ -94,7 +94,7 @@ def measured(name: str) -> isolated.Row:
 
 def chosen_by(model: nn.Module, known: surgery.Anatomy, budget: Budget) -> Chosen:
     """The channels that the l2 norm of filters chooses."""
-    groups = candidates(known)
+    groups = candidates(model, known)
     nobody: Any = None
     context: Context = nobody  # norms look at weights alone
     scores = Norm(norm="l2").scores(model, known, groups, context)

@@ -204,7 +204,9 @@ class Recorder:
         result = function(*args, **kwargs)
         target = tensors.get(known.written[0])
         if known.in_place and isinstance(target, Tensor):
-            self.memory.written(target, self._functional(known, given, target), str(function))
+            value = self._functional(known, given, target)
+            if value is not given.get("self"):  # else nothing was written, as by dropout in evaluation
+                self.memory.written(target, value, str(function))
         elif isinstance(result, Tensor):
             value = self.tape.operate(known, given, result, self.scope, self.pending)
             self._rebind(result, value, str(function))

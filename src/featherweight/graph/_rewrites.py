@@ -50,7 +50,7 @@ MetaOf = Callable[[Any], Meta | None]
 def rewrite(call: Call, meta_of: MetaOf, is_untrained: Callable[[Any], bool]) -> Any:
     """The call in its one form, the argument that it gives back unchanged, or why it is refused."""
     subject = next(iter(call.given.values()), None)
-    if call.packet in _DROPOUTS:
+    if call.packet.removesuffix("_") in _DROPOUTS:
         off = not call.given.get("train", True) or call.given.get("p") == 0
         return subject if off else Refused(f"the random operator {call.packet}")
     if call.packet in _COPIES and not (call.strided and call.packet in ("clone", "contiguous")):

@@ -25,7 +25,7 @@ def left(groups, chosen):
 
 def test_the_lowest_go(images):
     model, known = looked(images, "plain")
-    groups = candidates(known)
+    groups = candidates(model, known)
     chosen = choose(model, known, ranked(groups), Budget(ratio=0.25))
     assert left(groups, chosen) == [18, 24, 36]
     for group in groups:
@@ -36,7 +36,7 @@ def test_the_lowest_go(images):
 
 def test_scores_compete_over_the_mean_or_as_they_are(images):
     model, known = looked(images, "plain")
-    groups = candidates(known)
+    groups = candidates(model, known)
     scores = ranked(groups, (1000.0, 1.0, 1.0))
     relative = choose(model, known, scores, Budget(ratio=0.3, scope="global"))
     assert left(groups, relative)[0] < 24
@@ -48,7 +48,7 @@ def test_scores_compete_over_the_mean_or_as_they_are(images):
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 0.8])
 def test_budgets_by_cost(images, unit, ratio):
     model, known = looked(images, "plain")
-    chosen = choose(model, known, ranked(candidates(known)), Budget(ratio=ratio, unit=unit))
+    chosen = choose(model, known, ranked(candidates(model, known)), Budget(ratio=ratio, unit=unit))
     assert chosen.reached == pytest.approx(ratio, abs=0.01)
     whole = cost_without(known, unit, [], [])
     assert 1 - cost_without(known, unit, [], chosen.atoms) / whole == pytest.approx(chosen.reached)
@@ -56,7 +56,7 @@ def test_budgets_by_cost(images, unit, ratio):
 
 def test_a_large_step_at_the_end_makes_others_stay(images):
     model, known = looked(images, "attention")
-    groups = candidates(known)
+    groups = candidates(model, known)
     for ratio in (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6):
         chosen = choose(model, known, ranked(groups), Budget(ratio=ratio, unit="parameters"))
         assert chosen.reached == pytest.approx(ratio, abs=0.01)
@@ -64,7 +64,7 @@ def test_a_large_step_at_the_end_makes_others_stay(images):
 
 def test_multiples_and_floors(images):
     model, known = looked(images, "plain")
-    groups = candidates(known)
+    groups = candidates(model, known)
     assert left(groups, choose(model, known, ranked(groups), Budget(ratio=0.5, multiple=8))) == [16, 16, 24]
     assert left(groups, choose(model, known, ranked(groups), Budget(ratio=0.95, floor=0.5))) == [12, 16, 24]
     assert left(groups, choose(model, known, ranked(groups), Budget(ratio=0.99, floor=0.0))) == [1, 1, 1]
@@ -74,15 +74,15 @@ def test_multiples_and_floors(images):
 
 @pytest.mark.parametrize("factors", ["rows", "columns", "auto"])
 def test_of_a_product_one_factor_goes(images, factors):
-    _, known = looked(images, "attention")
-    kinds = [group.kind for group in candidates(known, factors)]
+    model, known = looked(images, "attention")
+    kinds = [group.kind for group in candidates(model, known, factors)]
     assert kinds.count("row") + kinds.count("column") == 1
     assert kinds.count("row" if factors == "rows" else "column") == 1
 
 
 def test_what_the_code_counts_goes_by_the_same_share(images):
     model, known = looked(images, "attention")
-    groups = candidates(known)
+    groups = candidates(model, known)
     scores = [(group, torch.full((len(group),), 5.0 if group.name == "up" else 1.0)) for group in groups]
     chosen = choose(model, known, scores, Budget(ratio=0.2, scope="global", relative=False))
     kept = dict(zip([group.name for group in groups], left(groups, chosen), strict=True))
@@ -93,13 +93,13 @@ def test_without_candidates_it_says_what_holds_them(images):
     model = images.fresh("plain")
     known = anatomy(model, images.inputs[:2], ["*"])
     with pytest.raises(TechniqueError, match="no channels"):
-        choose(model, known, ranked(candidates(known)), Budget(ratio=0.5))
+        choose(model, known, ranked(candidates(model, known)), Budget(ratio=0.5))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_scores_must_be_finite(images, bad):
     model, known = looked(images, "plain")
-    scores = ranked(candidates(known))
+    scores = ranked(candidates(model, known))
     scores[1][1][3] = bad
     with pytest.raises(TechniqueError, match="finite"):
         choose(model, known, scores, Budget(ratio=0.5))
@@ -108,23 +108,27 @@ def test_scores_must_be_finite(images, bad):
 def test_a_latency_budget_needs_a_clock(images):
     model, known = looked(images, "plain")
     with pytest.raises(TechniqueError, match="latency"):
-        choose(model, known, ranked(candidates(known)), Budget(ratio=0.5, unit="latency"))
+        choose(model, known, ranked(candidates(model, known)), Budget(ratio=0.5, unit="latency"))
     chosen = choose(
-        model, known, ranked(candidates(known)), Budget(ratio=0.5, unit="latency"), lambda atoms: 104.0 - len(atoms)
+        model,
+        known,
+        ranked(candidates(model, known)),
+        Budget(ratio=0.5, unit="latency"),
+        lambda atoms: 104.0 - len(atoms),
     )
     assert chosen.reached == pytest.approx(0.5, abs=0.01)
 
 
 def test_the_same_scores_give_the_same_choice(images):
     model, known = looked(images, "residual")
-    equal = [(group, torch.ones(len(group))) for group in candidates(known)]
+    equal = [(group, torch.ones(len(group))) for group in candidates(model, known)]
     one, other = (choose(model, known, equal, Budget(ratio=0.5, scope="global")).atoms for _ in range(2))
     assert np.array_equal(one, other)
 
 
 def test_layers_with_shares_of_their_own(images):
     model, known = looked(images, "plain")
-    groups = candidates(known)
+    groups = candidates(model, known)
     shares = {groups[0].name: 0.75, groups[1].name: 0.0}
     chosen = choose(model, known, ranked(groups), Budget(ratio=0.5, layers=shares))
     assert left(groups, chosen) == [6, 32, 24]

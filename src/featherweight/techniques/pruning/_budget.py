@@ -90,10 +90,11 @@ class _Rules:
     frozen: dict[int, str] = field(default_factory=dict)  # by position in `units`
 
 
-def candidates(known: Anatomy, factors: Literal["auto", "rows", "columns"] = "auto") -> list[Group]:
+def candidates(model: nn.Module, known: Anatomy, factors: Literal["auto", "rows", "columns"] = "auto") -> list[Group]:
     """The groups to prune: all single channels, and of products (heads x width) the one factor that is asked for.
 
-    "auto" takes the factor with more channels, which is the finer one.
+    "auto" takes the factor with more channels, which is the finer one. Where the code cannot follow that factor, and
+    where it has no part in a layer, the other one is taken.
     """
     by_component: dict[tuple[int, ...], list[Group]] = {}
     for group in known.groups:
@@ -102,9 +103,20 @@ def candidates(known: Anatomy, factors: Literal["auto", "rows", "columns"] = "au
             by_component.setdefault(key, []).append(group)
     chosen: list[Group] = []
     for key, groups in by_component.items():
-        chosen += groups if key == (-1,) else _one_factor(groups, factors)
+        if key != (-1,):
+            groups = _one_factor([group for group in groups if _can_go(model, known, group)] or groups, factors)
+        chosen += groups
     order = {id(group): place for place, group in enumerate(known.groups)}
     return sorted(chosen, key=lambda group: order[id(group)])
+
+
+def _can_go(model: nn.Module, known: Anatomy, group: Group) -> bool:
+    """Whether the code can follow half of the group alone."""
+    try:
+        settings_for(known.structure, known.gone(group.atoms[: len(group) // 2]), model)
+    except SurgeryError:
+        return False
+    return True
 
 
 def _one_factor(groups: list[Group], factors: str) -> list[Group]:
@@ -113,7 +125,14 @@ def _one_factor(groups: list[Group], factors: str) -> list[Group]:
         largest = {kind: max((len(group) for group in side), default=0) for kind, side in sides.items()}
         factors = "rows" if largest["row"] >= largest["column"] else "columns"
     first, second = ("row", "column") if factors == "rows" else ("column", "row")
-    return sides[first] or sides[second]
+    chosen: list[Group] = []
+    taken: set[tuple[str, int]] = set()
+    for group in (*sides[first], *sides[second]):
+        places = {(slot.tensor, slot.dim) for slot in group.slots}
+        if group.kind == first or not places & taken:
+            chosen.append(group)
+            taken |= places
+    return chosen
 
 
 def choose(

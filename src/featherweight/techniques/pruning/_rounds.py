@@ -33,7 +33,7 @@ class Rounds:
         self._technique, self._context, self._momentum = technique, context, momentum
         self._first, self.model = model, model
         self.known = look(model, context, technique.keep)
-        self.groups = technique.prunable(self.known)
+        self.groups = technique.prunable(model, self.known)
         self.scores: list[Tensor] = []
         self._left = [np.ones(len(group), dtype=bool) for group in self.groups]
         self.chosen: Chosen | None = None

@@ -85,7 +85,7 @@ class Sequential(Structured):
         """See Structured.apply."""
         model = self.prepared(model, context)
         known = look(model, context, self.keep)
-        groups = self.prunable(known)
+        groups = self.prunable(model, known)
         if self.ratio == 0:
             return model
         scores = self.scores(model, known, groups, context)

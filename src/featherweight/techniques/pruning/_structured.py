@@ -85,7 +85,7 @@ class Structured(Technique):
         Raises: TechniqueError when the model cannot be traced or nothing can go.
         """
         known = look(model, context, self.keep)
-        groups = self.prunable(known)
+        groups = self.prunable(model, known)
         if self.ratio == 0:
             return model
         chosen = self.choice(model, known, groups, self.scores(model, known, groups, context), context)
@@ -95,9 +95,9 @@ class Structured(Technique):
         record_choice(context, known, groups, chosen)
         return changed
 
-    def prunable(self, known: Anatomy) -> list[Group]:
+    def prunable(self, model: nn.Module, known: Anatomy) -> list[Group]:
         """The groups that are scored and pruned; the others stay whole."""
-        return candidates(known, self.factors)
+        return candidates(model, known, self.factors)
 
     def choice(
         self, model: nn.Module, known: Anatomy, groups: Sequence[Group], scores: Sequence[Tensor], context: Context

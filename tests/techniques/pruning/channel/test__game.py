@@ -12,7 +12,7 @@ from featherweight.techniques.pruning.channel._gates import Gates
 
 def play(model, context, start=0.7, rate=1e-3, ratio=0.5, stages=4):
     known = anatomy(model, context.example)
-    gates = Gates(model, known, candidates(known))
+    gates = Gates(model, known, candidates(model, known))
     tensors = dict(model.named_parameters())
     shapes = [tuple(matrix(tensors, group).shape) for group in gates.groups]
     compressor = Compressor(shapes, [start] * len(shapes), 8, torch.Generator().manual_seed(0))
@@ -103,7 +103,7 @@ def test_folded_factors_compute_the_same(images, name):
     model(images.inputs[:32])
     model.eval()
     known = anatomy(model, images.inputs[:2])
-    gates = Gates(model, known, candidates(known))
+    gates = Gates(model, known, candidates(model, known))
     generator = torch.Generator().manual_seed(0)
     factors = [0.2 + 0.8 * torch.rand(len(group), generator=generator) for group in gates.groups]
     gates.values = list(factors)

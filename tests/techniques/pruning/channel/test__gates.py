@@ -32,7 +32,7 @@ def choices(groups, share=0.4):
 def test_factors_of_zero_are_what_surgery_does(name):
     model = fitted(name)
     known = anatomy(model, (X,))
-    groups = candidates(known)
+    groups = candidates(model, known)
     gates = Gates(model, known, groups)
     assert all(gates.open)
     gone = choices(groups)
@@ -50,7 +50,7 @@ def test_factors_of_zero_are_what_surgery_does(name):
 def test_each_example_has_its_own_row(name):
     model = fitted(name)
     known = anatomy(model, (X,))
-    groups = candidates(known)
+    groups = candidates(model, known)
     gates = Gates(model, known, groups)
     generator = torch.Generator().manual_seed(2)
     rows = [(torch.rand(len(X), len(group), generator=generator) < 0.7).float() for group in groups]
@@ -95,7 +95,7 @@ class Functional(nn.Module):
 def test_layers_that_do_not_run_by_themselves_have_no_factors():
     model = Functional()
     known = anatomy(model, (X,))
-    groups = candidates(known)
+    groups = candidates(model, known)
     assert [group.name for group in groups] == ["one", "two"]
     assert Gates(model, known, groups).open == [True, False]
     assert [group.name for group in gated(model, known, groups)] == ["one"]

@@ -141,5 +141,6 @@ def test_settings_out_of_range(wrong):
 
 
 def test_the_groups_are_those_with_a_norm(images):
-    known = anatomy(images.fresh("plain"), images.inputs[:2])
-    assert [group.name for group in NetworkSlimming().prunable(known)] == ["0", "3"]
+    model = images.fresh("plain")
+    known = anatomy(model, images.inputs[:2])
+    assert [group.name for group in NetworkSlimming().prunable(model, known)] == ["0", "3"]

@@ -9,7 +9,7 @@ from featherweight.techniques.pruning.filter.norm import Norm
 
 def scored(technique, model, context, name):
     known = anatomy(model, context.example)
-    groups = technique.prunable(known)
+    groups = technique.prunable(model, known)
     place = next(number for number, group in enumerate(groups) if group.name == name)
     return technique.scores(model, known, groups, context)[place]
 

@@ -69,7 +69,7 @@ class Bayesian(Structured):
         if self.ratio == 0 and self.by == "budget":
             return model
         known = look(model, context, self.keep)
-        groups = [group for group in gated(model, known, self.prunable(known)) if not _recurrent(model, group)]
+        groups = [group for group in gated(model, known, self.prunable(model, known)) if not _recurrent(model, group)]
         groups = groups or gated(model, known, groups)
         posterior, gates = self.trained(model, known, groups, context)
         noise = posterior.scores()

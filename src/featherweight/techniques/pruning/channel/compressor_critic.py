@@ -67,7 +67,7 @@ class CompressorCritic(Structured):
         if self.ratio == 0:
             return model
         known = look(model, context, self.keep)
-        groups = gated(model, known, self.prunable(known))
+        groups = gated(model, known, self.prunable(model, known))
         chosen = self.choice(model, known, groups, self.scores(model, known, groups, context), context)
         changed = take_out(model, known, chosen)
         repaired(self.repair, model, changed, known, chosen.atoms, context)

@@ -56,10 +56,10 @@ class NetworkSlimming(Structured):
                 fix='Use of="channels", scope="global", multiple=1.',
             )
 
-    def prunable(self, known: Anatomy) -> list[Group]:
+    def prunable(self, model: nn.Module, known: Anatomy) -> list[Group]:
         """The groups that a batch norm follows."""
         places = gates(known)
-        groups = candidates(known, self.factors)
+        groups = candidates(model, known, self.factors)
         return [group for group in groups if any(gate.scale for gate in gates_of(group, places))]
 
     def scores(self, model: nn.Module, known: Anatomy, groups: Sequence[Group], context: Context) -> list[Tensor]:
@@ -72,7 +72,7 @@ class NetworkSlimming(Structured):
         Records also "selected" (by batch norm: [channels before, after]). Raises: TechniqueError without batch norms.
         """
         known = look(model, context, self.keep)
-        groups, inner = self.prunable(known), readers(model, known, self.keep) if self.select else []
+        groups, inner = self.prunable(model, known), readers(model, known, self.keep) if self.select else []
         if not groups and not inner:
             raise TechniqueError(
                 "no layer whose channels can go has a batch norm behind it",
