@@ -241,3 +241,22 @@ def test_in_place_and_as_a_copy_are_the_same():
     assert surgery.remove(model, known, atoms, in_place=True) is model
     assert torch.equal(model(example), copied(example))
     assert log_of(model) == log_of(copied)
+
+
+class TiedHead(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.body, self.a_head = nn.Embedding(7, 6), nn.Linear(6, 6), nn.Linear(6, 7, bias=False)
+        self.a_head.weight = self.embed.weight
+
+    def forward(self, tokens):
+        return self.a_head(self.body(self.embed(tokens)) + self.embed(tokens))
+
+
+def test_a_tied_head_that_stays_whole_holds_its_outputs_only():
+    model, example = shaken(TiedHead()), torch.tensor([[1, 2, 3]])
+    known = surgery.anatomy(model, example, ["a_head"])
+    assert [len(group) for group in known.groups] == [6]
+    cut = surgery.remove(model, known, known.groups[0].atoms[:2])
+    assert cut.embed.weight.shape == (7, 4)
+    assert cut.a_head.weight is cut.embed.weight

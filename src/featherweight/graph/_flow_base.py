@@ -41,6 +41,7 @@ class State:
     dims: dict[int, Result]
     counts: list[Count] = field(default_factory=list)
     roles: dict[tuple[str, int], str] = field(default_factory=dict)
+    columns: set[tuple[str, int]] = field(default_factory=set)  # what some layer reads its inputs by, tied weights too
     barriers: list[tuple[str, str]] = field(default_factory=list)  # operator, module path
     ranges: dict[str, list[tuple[Ids, Ids]]] = field(default_factory=dict)  # of a tensor: what was there, what is read
 
@@ -105,6 +106,8 @@ class Site:
             role = next((role for role, own in zip(roles, here, strict=False) if np.may_share_memory(own, ids)), "")
             if role:
                 self.state.roles.setdefault((name, dim), role)
+            if role == "in":
+                self.state.columns.add((name, dim))
 
     def read_range(self, value: Any, ids: Ids, read: Ids) -> None:
         """Of this dimension of a value only a range is read. If no other range of a tensor has the rest, it stays:

@@ -114,7 +114,7 @@ def _pin_kept(state: State, keep: Sequence[str]) -> None:
         path = name.rpartition(".")[0]
         if any(fnmatchcase(path, pattern) or path.startswith(f"{pattern}.") for pattern in keep):
             for dim, ids in enumerate(_flat(state.dims[number])):
-                if state.roles.get((name, dim)) != "in":
+                if (name, dim) not in state.columns:
                     state.cells.pin(ids, "it was asked to stay")
 
 
