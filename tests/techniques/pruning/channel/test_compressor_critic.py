@@ -42,7 +42,7 @@ def test_what_was_learned_beats_chance_on_the_same_network(images):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("network", "gain", "least"), [("plain", 0.3, 0.93), ("residual", 0.2, 0.85), ("lstm", 0.2, 0.5)]
+    ("network", "gain", "least"), [("plain", 0.3, 0.93), ("residual", 0.3, 0.7), ("lstm", 0.2, 0.5)]
 )
 def test_three_networks_over_three_seeds(images, network, gain, least):
     ours = images.mean(CompressorCritic(ratio=0.5), network)
