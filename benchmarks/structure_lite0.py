@@ -48,12 +48,14 @@ CASES: Mapping[str, Technique] = {
     "norm-l1-inside/none": _norm(keep=STREAM, repair="none"),
     "norm-l1-inside/statistics": _norm(keep=STREAM, repair="statistics"),
     "norm-l1-inside/least_squares": _norm(keep=STREAM, repair="least_squares"),
+    "lasso-inside/none": Lasso(ratio=RATIO, of="macs", keep=STREAM, repair="none"),
+    "lasso-inside/statistics": Lasso(ratio=RATIO, of="macs", keep=STREAM, repair="statistics"),
     "lasso-inside/least_squares": Lasso(ratio=RATIO, of="macs", keep=STREAM),
-    "lasso-inside-global/none": Lasso(ratio=RATIO, of="macs", keep=STREAM, scope="global", repair="none"),
-    "lasso-inside-global/statistics": Lasso(ratio=RATIO, of="macs", keep=STREAM, scope="global", repair="statistics"),
+    "lasso-inside-shallow/least_squares": Lasso(ratio=RATIO, of="macs", keep=STREAM, shallow=1.5),
     "lasso-inside-global/least_squares": Lasso(ratio=RATIO, of="macs", keep=STREAM, scope="global"),
-    "lasso-global/least_squares": Lasso(ratio=RATIO, of="macs", scope="global"),
-    "thinet-inside-global/weights": Thinet(ratio=RATIO, of="macs", keep=STREAM, scope="global", refit="weights"),
+    "lasso/least_squares": Lasso(ratio=RATIO, of="macs"),
+    "lasso-sampler/least_squares": Lasso(ratio=RATIO, of="macs", sampler=True),
+    "thinet-inside/weights": Thinet(ratio=RATIO, of="macs", keep=STREAM, refit="weights"),
 }
 
 
