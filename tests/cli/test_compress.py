@@ -67,7 +67,7 @@ WRONG = [
     ("missing.safetensors", "weights_only", 66, "there is no such file"),
     ("{task}:task", "deep_compresion", 2, "Did you mean 'deep_compression'?"),
     ("{task}:task", "missing.yaml", 66, "no such recipe file"),
-    ("{task}:task", "{folder}/technique.yaml", 2, "Did you mean 'pruning.connection.magnitude'?"),
+    ("{task}:task", "{folder}/technique.yaml", 2, "Did you mean 'pruning.connection.magnitude'"),
     ("{task}:task", "{folder}/field.yaml", 2, "Did you mean 'density'"),
     ("{task}:task", "{folder}/value.yaml", 2, "density"),
     ("{task}:task", "{folder}/broken.yaml", 2, "line 3"),

@@ -38,5 +38,5 @@ def test_every_technique_can_be_shown_and_documents_its_settings(call):
 def test_a_name_that_is_none_is_answered_with_the_nearest(call):
     answer = call("techniques", "pruning.connection.magnitud")
     assert (answer.code, answer.out) == (2, "")
-    assert "Did you mean 'pruning.connection.magnitude'?" in answer.err
+    assert "Did you mean 'pruning.connection.magnitude'" in answer.err
     assert answer.err.count("\n") == 1

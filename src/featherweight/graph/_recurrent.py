@@ -108,15 +108,20 @@ class _LowRankRecurrent(nn.Module):
     def _shares(self, place: int) -> bool:
         return self.shared and self.rank_ih[place] > 0
 
+    def _tensor(self, name: str) -> Tensor:
+        """A weight by its name, also while a technique trains something else in its place."""
+        found: Tensor = getattr(self, name)
+        return found
+
     def _product(self, kind: str, place: int, values: Tensor) -> Tensor:
         """The matrix "ih" or "hh" times values (..., size), with its bias: (..., gates * hidden)."""
         suffix = self.suffix(place)
-        bias = self._parameters.get(f"bias_{kind}{suffix}")
-        whole = self._parameters.get(f"weight_{kind}{suffix}")
+        bias = getattr(self, f"bias_{kind}{suffix}", None)
+        whole = getattr(self, f"weight_{kind}{suffix}", None)
         if whole is not None:
             return F.linear(values, whole, bias)
-        left = self.get_parameter(f"left_{kind}{suffix}")
-        return F.linear(F.linear(values, self.get_parameter(f"right_{kind}{suffix}")), left, bias)
+        left = self._tensor(f"left_{kind}{suffix}")
+        return F.linear(F.linear(values, self._tensor(f"right_{kind}{suffix}")), left, bias)
 
     def _run(self, steps: Tensor, states: list[Tensor], lengths: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """Steps (time, batch, inputs) through all layers; states and last states (layers * directions, batch, hidden).
@@ -230,14 +235,14 @@ class LowRankLSTM(_LowRankRecurrent):
     def _of_inputs(self, place: int, steps: Tensor) -> Tensor:
         if not self._shares(place):
             return super()._of_inputs(place, steps)
-        return F.linear(steps, self.get_parameter(f"right_ih{self.suffix(place)}"))
+        return F.linear(steps, self._tensor(f"right_ih{self.suffix(place)}"))
 
     def _step(self, place: int, inputs: Tensor, state: list[Tensor]) -> list[Tensor]:
         hidden, cell = state
         if self._shares(place):
             suffix = self.suffix(place)
-            thin = inputs + F.linear(hidden, self.get_parameter(f"right_hh{suffix}"))
-            gates = F.linear(thin, self.get_parameter(f"left{suffix}"), self._biases(suffix))
+            thin = inputs + F.linear(hidden, self._tensor(f"right_hh{suffix}"))
+            gates = F.linear(thin, self._tensor(f"left{suffix}"), self._biases(suffix))
         else:
             gates = inputs + self._product("hh", place, hidden)
         enter, forget, fresh, leave = gates.chunk(4, dim=-1)
@@ -245,7 +250,7 @@ class LowRankLSTM(_LowRankRecurrent):
         return [leave.sigmoid() * cell.tanh(), cell]
 
     def _biases(self, suffix: str) -> Tensor | None:
-        return self.get_parameter(f"bias_ih{suffix}") + self.get_parameter(f"bias_hh{suffix}") if self.bias else None
+        return self._tensor(f"bias_ih{suffix}") + self._tensor(f"bias_hh{suffix}") if self.bias else None
 
 
 class LowRankGRU(_LowRankRecurrent):

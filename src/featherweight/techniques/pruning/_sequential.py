@@ -233,7 +233,7 @@ class Pass:
 
     def _on(self) -> Walk:
         if self._walk is None:
-            raise TechniqueError("the network cannot be run node by node")
+            raise TechniqueError("the network cannot be run node by node", value=type(self).__name__)
         return self._walk
 
 
