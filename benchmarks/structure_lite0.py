@@ -54,7 +54,6 @@ CASES: Mapping[str, Technique] = {
     "lasso-inside-shallow/least_squares": Lasso(ratio=RATIO, of="macs", keep=STREAM, shallow=1.5),
     "lasso-inside-global/least_squares": Lasso(ratio=RATIO, of="macs", keep=STREAM, scope="global"),
     "lasso/least_squares": Lasso(ratio=RATIO, of="macs"),
-    "lasso-sampler/least_squares": Lasso(ratio=RATIO, of="macs", sampler=True),
     "thinet-inside/weights": Thinet(ratio=RATIO, of="macs", keep=STREAM, refit="weights"),
 }
 

@@ -136,3 +136,15 @@ class TestSampler:
         context = lent(images())
         Lasso(ratio=ratio, of="macs", sampler=True).apply(Stream().eval(), context)
         assert context.details["reached"] == pytest.approx(ratio, abs=0.02)
+
+    def test_a_convolution_of_a_class_of_its_own_gets_none(self):
+        """EfficientNet-lite0 pads in a subclass: its description in a log would lose that."""
+
+        class Own(nn.Conv2d):
+            pass
+
+        model, context = Stream().eval(), lent(images())
+        model.a1 = Own(16, 12, 3, padding=1).eval()
+        after = Lasso(ratio=0.25, sampler=True).apply(model, context)
+        assert context.details["samplers"] == ["a2"]
+        assert type(after.a1) is Own and isinstance(after.a2[0], ChannelSelect)

@@ -40,13 +40,18 @@ class Lasso(Sequential):
         return select(parts.gram, parts.reached, keep).kept
 
     def prepared(self, model: nn.Module, context: Context) -> nn.Module:
-        """With `sampler`: the network with a sampler of all channels before each convolution that reads a stream."""
+        """With `sampler`: the network with a sampler of all channels before each convolution that reads a stream.
+
+        Records "samplers", the paths of these convolutions. One of a class of the user's own gets none: a log cannot
+        say how to build it again.
+        """
         if not self.sampler or not self.ratio:
             return model
         known = look(model, context, self.keep)
         modules = dict(model.named_modules())
         paths = [path for path in _reading_streams(model, known) if _is_plain(modules[path])]
         changes: dict[str, nn.Module] = {path: _sampled(cast(nn.Conv2d, modules[path])) for path in paths}
+        context.record("samplers", paths)
         return surgery.replace(model, changes) if changes else model
 
 
@@ -69,7 +74,7 @@ def _makers(group: Group, tensors: dict[str, Tensor]) -> Sequence[str]:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+    return type(module) in (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def _sampled(layer: nn.Conv2d) -> nn.Module:
