@@ -72,8 +72,8 @@ def whole_zoo(bench: Bench) -> Iterator[Row]:
         near = [abs(row[f"reached_{unit}"] - ours.RATIO) <= NEAR for row in done]
         yield _row(f"zoo/budget in {unit}", _percent(near), "% of networks within 2 points", 100.0, all(near), None)
     both = [(a, b) for a, b in pairs if a["ok"] and b["ok"]]
-    fewer = sum(a["touched"] < b["touched"] - 1e-3 for a, b in both)
-    median = statistics.median(a["touched"] for a, _ in both)
+    fewer = sum(a["prunable"] < b["touched"] - 1e-3 for a, b in both)
+    median = statistics.median(a["prunable"] for a, _ in both)
     theirs_median = statistics.median(b["touched"] for _, b in both)
     yield _row("zoo/less prunable than the peer", fewer, f"networks of {len(both)}", 0, fewer == 0, 0)
     yield _row(

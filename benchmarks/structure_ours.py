@@ -5,7 +5,8 @@
 A row: `ok`; `error` and `stage` where it is not; `seconds` to find the groups, choose and cut, median of 3 fresh models
 (filters by l2 norm, in place, as the peer; without the check of the result that the peer does not have); `parameters`
 before, `left` after; `removed` = 1 - left / parameters; `touched` = share of the parameters in tensors that became
-smaller; `equal`, the largest difference between the cut network and the masked one, over the largest output, in double
+smaller; `prunable` = share in tensors that some group cuts (of products of heads and widths, one factor goes at a time);
+`equal`, the largest difference between the cut network and the masked one, over the largest output, in double
 precision where single precision does not settle it (detectors choose among boxes whose scores nearly tie);
 `barriers`, the operators that hold channels; `asked` and `got` for the budgets in parameters, multiply-adds and bytes.
 
@@ -75,7 +76,7 @@ def measured(name: str) -> isolated.Row:
         chosen = chosen_by(model, known, Budget(ratio=RATIO))
         row["stage"] = "cut"
         cut = surgery.remove(model, known, chosen.atoms, verify=False)
-        row |= _sizes(model, cut)
+        row |= _sizes(model, cut) | {"prunable": _prunable(model, known)}
         row["barriers"] = sorted({op for op, _ in known.structure.flow.barriers})
         row["whole"] = len(chosen.left_whole)
         row["stage"] = "masked equals cut"
@@ -116,6 +117,12 @@ def _sizes(model: nn.Module, cut: nn.Module) -> isolated.Row:
     before, after = sum(sizes.values()), sum(left.values())
     touched = sum(size for name, size in sizes.items() if left.get(name) != size)
     return {"left": after, "removed": round(1 - after / before, 4), "touched": round(touched / before, 4)}
+
+
+def _prunable(model: nn.Module, known: surgery.Anatomy) -> float:
+    covered = {slot.tensor for group in known.groups if len(group.atoms) > 1 for slot in group.slots}
+    sizes = {name: item.numel() for name, item in model.named_parameters()}
+    return round(sum(size for name, size in sizes.items() if name in covered) / sum(sizes.values()), 4)
 
 
 def _difference(
