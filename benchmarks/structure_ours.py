@@ -5,7 +5,7 @@
 A row: `ok`; `error` and `stage` where it is not; `seconds` to find the groups, choose and cut, median of 3 fresh models
 (filters by l2 norm, in place, as the peer; without the check of the result that the peer does not have); `parameters`
 before, `left` after; `removed` = 1 - left / parameters; `touched` = share of the parameters in tensors that became
-smaller; `prunable` = share in tensors that some group cuts (of products of heads and widths, one factor goes at a time);
+smaller; `prunable` = share in tensors that some group cuts (of heads and widths, one goes at a time);
 `equal`, the largest difference between the cut network and the masked one, over the largest output, in double
 precision where single precision does not settle it (detectors choose among boxes whose scores nearly tie);
 `barriers`, the operators that hold channels; `asked` and `got` for the budgets in parameters, multiply-adds and bytes.
