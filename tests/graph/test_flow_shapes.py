@@ -40,6 +40,11 @@ _HEADS = {  # four channels as two heads of two
 _JOINED = {"a": f"{_A} c.weight/1 = 0..2", "b": f"{_B} = 0..3; c.weight/1 = 3..6"}
 
 RESHAPES = {
+    "expand to no place at all": (
+        around(lambda net, x: torch.cat([x, x[0].expand(0, -1)])),
+        (2, 3),
+        _SAME,
+    ),
     "flatten with live pixels": (
         lambda: Net(lambda net, x: net.b(net.a(x).flatten(1)), a=nn.Conv2d(1, 3, 2), b=nn.Linear(12, 2)),
         (1, 1, 3, 3),

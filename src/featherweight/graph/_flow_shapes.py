@@ -241,7 +241,7 @@ def expand(site: Site) -> Result:
     for position, size in enumerate(shape):
         old = inputs[position - new] if position >= new else None
         kept = old is not None and len(old) == size
-        dims.append(old if old is not None and kept else site.cells.fresh(size) if size > 1 else pinned((1,))[0])
+        dims.append(old if old is not None and kept else site.cells.fresh(size) if size > 1 else pinned((size,))[0])
     sizes = site.given["size"]
     for position, (size, ids) in enumerate(zip(sizes, dims, strict=True)):
         if size != -1:
