@@ -10,7 +10,7 @@ from torch import nn
 from featherweight.graph._described_forms import REQUIRED
 from featherweight.graph._described_kinds import KINDS
 from featherweight.graph.described import build, describe
-from featherweight.graph.layers import ChannelPad, ChannelSelect, Constant, LowRankGRU, LowRankLSTM, PassOn
+from featherweight.graph.layers import ChannelPad, ChannelSelect, Constant, LowRankGRU, LowRankLSTM, PassOn, Zeros
 
 EXAMPLES = [
     nn.Linear(3, 4, bias=False),
@@ -70,6 +70,8 @@ EXAMPLES = [
     Constant(torch.tensor(2.0)),
     PassOn(),
     PassOn(3),
+    Zeros((1, 1, 1)),
+    Zeros((-1, 4), 2, filled=True),
     LowRankLSTM(4, 5, [2, 3, 0, 2], [2, 3, 0, 2], 2, bidirectional=True, shared=True, dropout=0.1),
     LowRankGRU(4, 5, [2], [0], bias=False, batch_first=True),
     nn.LSTM(2, 3).double(),

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from featherweight.errors import UsageError
-from featherweight.graph.layers import ChannelPad, ChannelSelect, Constant, PassOn
+from featherweight.graph.layers import ChannelPad, ChannelSelect, Constant, PassOn, Zeros
 from featherweight.graph.trace import trace
 
 
@@ -62,9 +62,33 @@ def test_pass_on_refuses_tuples_that_nobody_gives(length):
         PassOn(length)
 
 
+def test_zeros_take_sizes_type_and_device_from_what_they_get():
+    x = torch.randn(2, 3, 4, dtype=torch.float64)
+    assert torch.equal(Zeros((-1, 5, 1))(x), torch.zeros(2, 5, 1, dtype=torch.float64))
+    assert Zeros((1, 1))(hidden=torch.ones(2, 2).half()).dtype is torch.float16
+    first, *rest = Zeros((1,), 3)(torch.arange(3), x)
+    assert (first.dtype, rest) == (torch.float64, [None, None])
+    with pytest.raises(UsageError, match="no tensor"):
+        Zeros((1,))(None)
+
+
+def test_zeros_take_the_memory_of_one_number_unless_code_writes_into_them():
+    x = torch.randn(8, 1000)
+    assert Zeros((-1, -1))(x).untyped_storage().nbytes() == 4
+    filled = Zeros((-1, -1), filled=True)(x)
+    filled += x
+    assert torch.equal(filled, x)
+
+
+@pytest.mark.parametrize(("shape", "length"), [((-2, 1), None), ((2**16, 2**16), None), ((1,), 0), ((1,), 4097)])
+def test_zeros_refuse_what_nobody_gives(shape, length):
+    with pytest.raises(UsageError, match="Zeros"):
+        Zeros(shape, length)
+
+
 @pytest.mark.parametrize(
     "layer",
-    [ChannelSelect([2, 0]), ChannelPad(1, 1), Constant(torch.ones(3, 1, 1)), PassOn()],
+    [ChannelSelect([2, 0]), ChannelPad(1, 1), Constant(torch.ones(3, 1, 1)), PassOn(), Zeros((-1, 3, 1, 1))],
     ids=lambda x: type(x).__name__,
 )
 def test_they_trace_for_any_batch(layer):

@@ -33,7 +33,7 @@ from featherweight.graph._described_forms import (
     choice,
     either,
 )
-from featherweight.graph.layers import ChannelPad, ChannelSelect, Constant, LowRankGRU, LowRankLSTM, PassOn
+from featherweight.graph.layers import ChannelPad, ChannelSelect, Constant, LowRankGRU, LowRankLSTM, PassOn, Zeros
 
 
 def present(name: str, own: str | None = None) -> Setting:
@@ -348,6 +348,7 @@ _HOUSE = (
     _thin(LowRankLSTM, *_flags("shared")),
     _thin(LowRankGRU),
     Kind(PassOn, (Setting("length", either(DEPTH, NONE), None),)),
+    Kind(Zeros, (Setting("shape", WHOLES), Setting("length", either(DEPTH, NONE), None), *_flags("filled"))),
 )
 
 

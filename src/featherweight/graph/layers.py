@@ -4,7 +4,8 @@ Plain modules like any other: they train, trace, export to ONNX, and `graph/desc
 """
 
 from collections.abc import Sequence
-from typing import Any
+from math import prod
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,9 @@ from torch.nn import functional as F
 from featherweight.errors import UsageError
 from featherweight.graph._recurrent import LowRankGRU, LowRankLSTM
 
-__all__ = ["ChannelPad", "ChannelSelect", "Constant", "LowRankGRU", "LowRankLSTM", "PassOn"]
+__all__ = ["ChannelPad", "ChannelSelect", "Constant", "LowRankGRU", "LowRankLSTM", "PassOn", "Zeros"]
+
+_MOST: Final = 2**31  # numbers of a tensor of zeros
 
 
 class ChannelSelect(nn.Module):
@@ -126,3 +129,43 @@ class PassOn(nn.Module):
     def extra_repr(self) -> str:
         """One line about the settings."""
         return "" if self.length is None else f"length={self.length}"
+
+
+class Zeros(nn.Module):
+    """Gives zeros whatever it gets: stands at the end of a branch that was taken out, so that what is added is nothing.
+
+    `shape` are the sizes of the result, 1 where broadcasting serves; -1 stands for the size that the first tensor among
+    the arguments has in that dimension. `length`: as in `PassOn`. The zeros take the memory of one number, spread by
+    strides of 0; with `filled` all of it, for code that writes into them (`out += x`).
+
+    Input: any arguments, by place or by name, a tensor among them: the first gives the device, the first floating one
+    the type. Raises: UsageError for sizes below -1 or of more than 2^31 numbers, another length, and when no tensor is
+    given.
+    """
+
+    def __init__(self, shape: Sequence[int], length: int | None = None, *, filled: bool = False) -> None:
+        super().__init__()
+        sizes = tuple(shape)
+        if any(size < -1 for size in sizes) or prod(size for size in sizes if size > 0) > _MOST:
+            raise UsageError("sizes are -1 or more, of at most 2^31 numbers", where="Zeros", value=sizes)
+        if length is not None and not 1 <= length <= 4096:
+            raise UsageError("a tuple has 1 to 4096 entries", where="Zeros", value=length)
+        self.shape, self.length, self.filled = sizes, length, filled
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Zeros, in a tuple where `length` asks for one, None behind them."""
+        given = [item for item in (*args, *kwargs.values()) if isinstance(item, Tensor)]
+        like = next((item for item in given if item.is_floating_point()), None)
+        if not given:
+            raise UsageError("there is no tensor among the arguments", where="Zeros", value=len(args) + len(kwargs))
+        sizes = [given[0].shape[dim] if size == -1 else size for dim, size in enumerate(self.shape)]
+        dtype = torch.get_default_dtype() if like is None else like.dtype
+        zeros = given[0].new_zeros(sizes if self.filled else [1] * len(sizes), dtype=dtype)
+        if not self.filled and any(size != 1 for size in self.shape):
+            zeros = zeros.expand(sizes)
+        return zeros if self.length is None else (zeros, *(None,) * (self.length - 1))
+
+    def extra_repr(self) -> str:
+        """One line about the settings."""
+        length = "" if self.length is None else f", length={self.length}"
+        return f"shape={self.shape}{length}" + (", filled=True" if self.filled else "")
