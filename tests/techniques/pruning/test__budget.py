@@ -44,6 +44,45 @@ def test_scores_compete_over_the_mean_or_as_they_are(images):
     assert left(groups, plain)[0] == 24
 
 
+class TestWorth:
+    @staticmethod
+    def loss(images, worth, sign=1.0):
+        """The sum of the scores that go for half of the multiply-adds, and how many channels are left by group."""
+        model, known = looked(images, "plain")
+        groups = candidates(model, known)
+        scores = [(group, sign * (1 + torch.arange(float(len(group))) / 10)) for group in groups]
+        budget = Budget(ratio=0.5, unit="macs", scope="global", relative=False, worth=worth)
+        chosen = choose(model, known, scores, budget)
+        assert chosen.reached == pytest.approx(0.5, abs=0.02)
+        gone = set(chosen.atoms.tolist())
+        lost = sum(
+            float(value)
+            for group, values in scores
+            for atom, value in zip(group.atoms, values, strict=True)
+            if int(atom) in gone
+        )
+        return lost, left(groups, chosen)
+
+    def test_the_same_budget_is_met_for_less(self, images):
+        """The greedy solution of the knapsack: the lowest score for what is saved goes first."""
+        assert self.loss(images, 1.0)[0] < 0.9 * self.loss(images, 0.0)[0]
+
+    def test_negative_scores_go_where_most_is_saved_too(self, images):
+        plain, dear = (self.loss(images, worth, -1.0)[1] for worth in (0.0, 1.0))
+        cheap = self.loss(images, 1.0)[1]
+        assert dear != plain
+        assert np.argmin(np.array(dear) / (24, 32, 48)) == np.argmin(np.array(cheap) / (24, 32, 48))
+
+    def test_channels_all_count_alike(self, images):
+        model, known = looked(images, "plain")
+        groups = candidates(model, known)
+        chosen = [
+            choose(model, known, ranked(groups), Budget(ratio=0.5, scope="global", worth=worth)).atoms
+            for worth in (0.0, 1.0)
+        ]
+        assert chosen[0].tolist() == chosen[1].tolist()
+
+
 @pytest.mark.parametrize("unit", ["parameters", "macs", "bytes"])
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 0.8])
 def test_budgets_by_cost(images, unit, ratio):

@@ -1,11 +1,12 @@
 """Which channels go so that a budget is met: from a score for every channel to the atoms to remove.
 
 Channels are sorted into one queue. With scope "local" a channel's place is its rank within its group, so every group
-gives the same share; with "global" it is its score over the mean score of its group, so groups compete. The shortest
-beginning of the queue that meets the budget goes.
+gives the same share; with "global" it is its score over the mean score of its group, so groups compete, and what a
+channel saves may count too. The shortest beginning of the queue that meets the budget goes.
 """
 
 import math
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -34,9 +35,10 @@ class Budget:
     """What is asked for: `ratio` is the share of `unit` to remove, 0 <= ratio < 1.
 
     `multiple`: the channels that are left in a group are a multiple of it, where the group has as many. `floor` is the
-    share of each group's channels that stays whatever the scores say (at least one channel always does). `relative`:
-    with scope "global", scores count over the mean score of their group; otherwise as they are. `layers`: shares of the
-    channels of groups by pattern of their name, which go whatever the rest of the budget is.
+    share of each group's channels that stays whatever the scores say (at least one channel always does). With scope
+    "global", scores count over the mean score of their group where `relative`, otherwise as they are, and over what a
+    channel of the group saves (of the unit; for latency: multiply-adds), to the power `worth` >= 0. `layers`: shares of
+    the channels of groups by pattern of their name, which go whatever the rest of the budget is.
     """
 
     ratio: float
@@ -45,6 +47,7 @@ class Budget:
     multiple: int = 1
     floor: float = 0.05
     relative: bool = True
+    worth: float = 0.0
     layers: Mapping[str, float] = field(default_factory=dict)
 
     def fixed(self, group: Group) -> float | None:
@@ -81,11 +84,16 @@ class _Unit:
     places: Ids
 
 
+_Ranked: TypeAlias = tuple[Ids, Tensor, float]
+"""Atoms, their scores, and what these are divided by."""
+
+
 @dataclass
 class _Rules:
     """What code demands: units tied to one share, and groups that have to stay, with the reason."""
 
     units: list[_Unit]
+    prices: list[float]  # by group: what scores are divided by
     ties: list[set[int]] = field(default_factory=list)  # of positions in `units`
     frozen: dict[int, str] = field(default_factory=dict)  # by position in `units`
 
@@ -163,7 +171,8 @@ def choose(
                 "no layer of this name makes channels", where="layers", value=pattern, fix=f"Of {names[:8]}."
             )
     measure = _measure(known, budget.unit, scores, latency)
-    rules = _Rules([_Unit(number, np.arange(len(group))) for number, (group, _) in enumerate(scores)])
+    prices = _prices(known, [group for group, _ in scores], budget)
+    rules = _Rules([_Unit(number, np.arange(len(group))) for number, (group, _) in enumerate(scores)], prices)
     while True:
         chosen = _fill(_queue(scores, budget, rules), budget, measure)
         try:
@@ -228,9 +237,9 @@ def _queue(scores: Sequence[tuple[Group, Tensor]], budget: Budget, rules: _Rules
     for place, unit in enumerate(rules.units):
         if place not in tied and place not in rules.frozen:
             share = budget.fixed(scores[unit.group][0])
-            blocks += _fixed(_blocks(*_part(scores, unit), budget), share, len(unit.places))
+            blocks += _fixed(_blocks(*_part(scores, unit, rules), budget), share, len(unit.places))
     for tie in rules.ties:
-        members = [_part(scores, rules.units[place]) for place in sorted(tie - rules.frozen.keys())]
+        members = [_part(scores, rules.units[place], rules) for place in sorted(tie - rules.frozen.keys())]
         blocks += _tied(members, budget) if members else []
     return sorted(blocks, key=lambda block: block.key)
 
@@ -243,39 +252,49 @@ def _fixed(blocks: list[_Block], share: float | None, count: int) -> list[_Block
     return [_Block(-math.inf, block.atoms) for block, size in zip(blocks, sizes, strict=True) if size <= share * count]
 
 
-def _part(scores: Sequence[tuple[Group, Tensor]], unit: _Unit) -> tuple[Ids, Tensor]:
+def _part(scores: Sequence[tuple[Group, Tensor]], unit: _Unit, rules: _Rules) -> _Ranked:
     group, values = scores[unit.group]
-    return group.atoms[unit.places], values.double()[torch.from_numpy(unit.places)]
+    return group.atoms[unit.places], values.double()[torch.from_numpy(unit.places)], rules.prices[unit.group]
 
 
-def _blocks(atoms: Ids, values: Tensor, budget: Budget) -> list[_Block]:
+def _prices(known: Anatomy, groups: Sequence[Group], budget: Budget) -> list[float]:
+    """What the scores of each group are divided by: around 1 in the geometric mean."""
+    if not budget.worth or budget.scope == "local":
+        return [1.0] * len(groups)
+    unit = "macs" if budget.unit == "latency" else budget.unit
+    whole = cost_without(known, unit, groups, [])
+    saved = [max(whole - cost_without(known, unit, groups, group.atoms[:1]), 1.0) for group in groups]
+    mean = statistics.geometric_mean(saved)
+    return [(item / mean) ** budget.worth for item in saved]
+
+
+def _blocks(atoms: Ids, values: Tensor, price: float, budget: Budget) -> list[_Block]:
     """The channels that may go, a step each; a step leaves a multiple."""
     count, order = len(atoms), torch.argsort(values, stable=True).numpy()
     least = max(1, math.ceil(budget.floor * count))
     multiple = budget.multiple if count >= budget.multiple else 1
     least = -(-least // multiple) * multiple
     steps = [end for end in range(count % multiple, count - least + 1, multiple) if end > 0]
-    keys = _keys(values.numpy()[order], budget)
+    keys = _keys(values.numpy()[order], price, budget)
     return [_Block(float(keys[start:end].max()), atoms[order[start:end]]) for start, end in pairwise([0, *steps])]
 
 
-def _keys(ordered: NDArray[np.float64], budget: Budget) -> NDArray[np.float64]:
+def _keys(ordered: NDArray[np.float64], price: float, budget: Budget) -> NDArray[np.float64]:
     """Where each channel stands, for the scores in ascending order."""
     if budget.scope == "local":
         return np.arange(1, len(ordered) + 1) / len(ordered)
-    if not budget.relative:
-        return ordered
-    mean = float(np.abs(ordered).mean())
-    return ordered / mean if mean > 0 else ordered
+    mean = float(np.abs(ordered).mean()) if budget.relative else 1.0
+    below = ordered < 0  # what costs more than it gives goes before all, the dearest first
+    return np.where(below, ordered * price, ordered / price) / mean if mean > 0 else ordered
 
 
-def _tied(members: Sequence[tuple[Ids, Tensor]], budget: Budget) -> list[_Block]:
+def _tied(members: Sequence[_Ranked], budget: Budget) -> list[_Block]:
     """Steps in which all lose the same share."""
-    parts = math.gcd(*(len(atoms) for atoms, _ in members))
+    parts = math.gcd(*(len(atoms) for atoms, _, _ in members))
     keys, blocks = [], []
-    for atoms, values in members:
+    for atoms, values, price in members:
         order = torch.argsort(values, stable=True).numpy()
-        keys.append(_keys(values.numpy()[order], budget).reshape(parts, -1).max(axis=1))
+        keys.append(_keys(values.numpy()[order], price, budget).reshape(parts, -1).max(axis=1))
         blocks.append(atoms[order].reshape(parts, -1))
     least = max(1, math.ceil(budget.floor * parts))
     return [

@@ -47,6 +47,7 @@ class Structured(Technique):
     ratio: float = 0.5  # share to remove, 0 <= ratio < 1
     of: Literal["channels", "parameters", "macs", "bytes", "latency"] = "channels"  # what the ratio is a share of
     scope: Literal["local", "global"] = "local"  # the same share of each group, or one ranking
+    worth: float = 0.0  # scope "global": scores count over what a channel saves of `of`, to this power, >= 0
     layers: Mapping[str, float] = field(default_factory=dict)  # {pattern of layers: share of their channels}, 0..1
     multiple: int = 1  # keep multiples of so many channels (8 or 16 suit most engines), >= 1
     floor: float = 0.05  # share of each group that stays whatever its scores are, 0..1
@@ -65,8 +66,11 @@ class Structured(Technique):
                 raise ConfigError("out of range", where=name, value=share, fix="Use a share from 0 up to below 1.")
         if self.multiple < 1:
             raise ConfigError("out of range", where="multiple", value=self.multiple, fix="Use 1, 8 or 16.")
-        if not 0 <= self.epochs < math.inf:
-            raise ConfigError("out of range", where="epochs", value=self.epochs, fix="Use a finite number from 0.")
+        for name in ("epochs", "worth"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(
+                    "out of range", where=name, value=getattr(self, name), fix="Use a finite number from 0."
+                )
         if not 0 < self.learning_rate < math.inf:
             raise ConfigError(
                 "out of range", where="learning_rate", value=self.learning_rate, fix="Use a positive number."
@@ -123,6 +127,7 @@ class Structured(Technique):
             multiple=self.multiple,
             floor=self.floor,
             relative=self.relative,
+            worth=self.worth,
             layers=self.layers,
         )
 
