@@ -13,7 +13,7 @@ floor_divide.Scalar remainder fmod pow pow.Scalar float_power neg abs sign sgn s
 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh asinh acosh atanh erf erfc erfinv sinc floor ceil round
 round.decimals trunc frac clamp clamp_min clamp_max nan_to_num eq ne lt le gt ge logical_not isnan isinf isfinite
 bitwise_and.Scalar bitwise_or.Scalar bitwise_xor.Scalar bitwise_not __and__.Scalar __or__.Scalar __xor__.Scalar
-__lshift__ __rshift__ lgamma masked_fill contiguous clone detach to type_as view zeros_like ones_like full_like fill
+__lshift__ __rshift__ lgamma masked_fill contiguous clone detach to view zeros_like ones_like full_like fill
 real imag conj _conj resolve_conj angle
 """
 
@@ -34,6 +34,12 @@ def elementwise(site: Site) -> Result:
     operands += [site.dims(item) for value in site.given.values() if isinstance(value, tuple) for item in _refs(value)]
     result = broadcast(site, operands)
     return [result] * len(site.node.meta) if isinstance(site.node.meta, tuple) else result
+
+
+@rule("type_as")
+def cast(site: Site) -> Result:
+    """Of the other tensor only the type is read."""
+    return site.dims(site.given["self"])
 
 
 def _refs(value: tuple[Any, ...]) -> list[Ref]:
