@@ -28,6 +28,7 @@
 #include "featherweight/fault.hpp"
 #include "kernels/levels_uniform_f32.hpp"
 #include "kernels/planes_dense_u64.hpp"
+#include "kernels/round_uniform_u32.hpp"
 
 namespace nb = nanobind;
 namespace fw = featherweight;
@@ -376,6 +377,45 @@ void bind_planes_dense(nb::module_& m) {
           "Whether a value has all bits of the mask.");
 }
 
+// ---- kernels: round_uniform ----
+
+void round_uniform_counts(Values values, Array<std::int64_t> counts) {
+    const bool wide = values.dtype() == nb::dtype<std::uint32_t>();
+    require(wide || values.dtype() == nb::dtype<std::uint16_t>(), "values must be uint16 or uint32");
+    require(counts.size() == std::size_t{1} << (wide ? 16 : 15), "a count for each size");
+    const nb::gil_scoped_release released;
+    if (wide) return fw::round_uniform::count_sizes(static_cast<const std::uint32_t*>(values.data()), values.size(), counts.data());
+    fw::round_uniform::count_sizes(static_cast<const std::uint16_t*>(values.data()), values.size(), counts.data());
+}
+
+void round_uniform_table(Array<const std::uint16_t> values, Symbols table, WritableSymbols out) {
+    require(table.size() == std::size_t{1} << 16 && table.dtype() == out.dtype(), "a symbol of this type for each value");
+    require(out.size() == values.size(), "one symbol for each value");
+    on_symbols(out, [&](auto* at) {
+        using T = std::remove_pointer_t<decltype(at)>;
+        fw::round_uniform::looked_up(values.data(), values.size(), static_cast<const T*>(table.data()), at);
+    });
+}
+
+void round_uniform_f32(Array<const float> values, float step, Array<const float> near, Array<const float> zero,
+                       WritableSymbols out) {
+    require(out.size() == values.size(), "one symbol for each value");
+    const bool few = near.size() >= 1 && near.size() <= std::size_t{1} << 20;  // a float has room for their number
+    require(few && zero.size() == near.size(), "as many thresholds of both kinds, at least one");
+    const fw::round_uniform::Grid grid = {step, near.data(), zero.data(), near.size()};
+    on_symbols(out, [&](auto* at) { fw::round_uniform::rounded(values.data(), values.size(), grid, at); });
+}
+
+void bind_round_uniform(nb::module_& m) {
+    m.def("round_uniform_counts", &round_uniform_counts, nb::arg("values").noconvert(), nb::arg("counts").noconvert(),
+          "Adds how often each size (all bits but the sign; of 32 bits the highest 16 of them) occurs to `counts`.");
+    m.def("round_uniform_table", &round_uniform_table, nb::arg("values").noconvert(), nb::arg("table").noconvert(),
+          nb::arg("out").noconvert(), "The symbol of each value by a table of 2^16.");
+    m.def("round_uniform_f32", &round_uniform_f32, nb::arg("values").noconvert(), nb::arg("step"),
+          nb::arg("near").noconvert(), nb::arg("zero").noconvert(), nb::arg("out").noconvert(),
+          "The levels of values on a grid with these thresholds, as symbols.");
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -388,4 +428,5 @@ NB_MODULE(_native, m) {
     bind_raw(m);
     bind_levels_uniform(m);
     bind_planes_dense(m);
+    bind_round_uniform(m);
 }

@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 LARGEST = 255  # sizes above it are told by a universal code
 
 _BORDERS = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 19, 24, 30, 40, 60, 100])
-_LEARNING = 3.0  # bits that an adaptive coder loses for each size that it meets in a class
+LEARNING = 3.0  # bits that an adaptive coder loses for each size that it meets in a class
 _PRIOR = 2.0  # counts that every class borrows from the whole: no size is impossible
 
 
@@ -93,7 +93,7 @@ class ContextEntropy(RateModel):
         bits = (counts[used] * np.log2(sums[used] / counts[used])).sum()
         beyond = np.abs(levels[np.abs(levels) > LARGEST])
         tail = 2 * np.log2(beyond / LARGEST).sum()
-        return float(bits + tail + np.count_nonzero(levels) + _LEARNING * np.count_nonzero(used))
+        return float(bits + tail + np.count_nonzero(levels) + LEARNING * np.count_nonzero(used))
 
 
 def surroundings(levels: Levels) -> Classes:

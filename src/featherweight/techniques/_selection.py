@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from featherweight.core.catalog import did_you_mean
+from featherweight.encodings.dense import Dense
 from featherweight.errors import ConfigError, TechniqueError
 
 Kind = Literal["conv", "linear", "recurrent", "embedding", "norm", "bias", "other"]
@@ -100,7 +101,7 @@ def named(model: nn.Module, patterns: Sequence[str], kinds: Sequence[Kind]) -> l
 def check_values(name: str, weight: Tensor) -> None:
     """Raises: TechniqueError for a weight that is not finite."""
     values = weight.detach()
-    if not bool(torch.isfinite(values).all()):
+    if not (Dense(values).finite if values.is_floating_point() else torch.isfinite(values).all()):
         bad = int((~torch.isfinite(values)).sum())
         raise TechniqueError(
             "weights are NaN or infinite", where=name, value=bad, fix="Repair or retrain the network first."

@@ -8,15 +8,20 @@ little less where few bits are left and that is cheaper; see `FINER`.
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from featherweight.encodings.base import Encoding, Packed
 from featherweight.encodings.dense import Dense
 from featherweight.encodings.uniform import Uniform
+from featherweight.entropy.tables import largest
+from featherweight.numerics import scalar
 from featherweight.numerics.feedback import Feedback, compensated_quantized
+from featherweight.numerics.magnitudes import Magnitudes, magnitudes
 from featherweight.numerics.rate import ContextEntropy, Floats, RateModel
 from featherweight.numerics.rounding import BALANCE, DEPENDENT_BALANCE, dependent_quantized, quantized
 from featherweight.numerics.trellis_feedback import dependent_compensated_quantized
@@ -49,10 +54,15 @@ class Target:
         weight = as_matrix(self.weight)
         return weight if self.rows is None else weight / self.rows[:, None]
 
+    @cached_property
+    def known(self) -> Magnitudes:
+        """The sizes of the weights in units of `rows`."""
+        return magnitudes(self.weight if self.rows is None else self.matrix)
+
     @property
     def floor(self) -> float:
         """The finest step that the file holds for these weights."""
-        return max(float(self.matrix.abs().max()) / _LARGEST, torch.finfo(_kept(self)).tiny * 2)
+        return max(self.known.largest / _LARGEST, torch.finfo(_kept(self)).tiny * 2)
 
 
 @dataclass(frozen=True)
@@ -87,12 +97,34 @@ def steps_of_rows(weight: Tensor, power: float) -> Tensor | None:
 
 def encoded(target: Target, price: float, method: Method) -> Uniform:
     """The target, whose weights are finite, at this price."""
+    if method.rounding and not method.dependent and target.feedback is None and target.importance.size == 1:
+        return _by_size(target, price, method)
     matrix = target.matrix.numpy()
     balanced = math.sqrt(price / (BALANCE * target.scale))
     if not method.rounding or not matrix.any():
         return _quantized(target, matrix, _stored(target, balanced), method, 1.0)
     finer = min(FINER, key=lambda part: _trial(target, matrix, balanced * part, method, part))
     return _quantized(target, matrix, _stored(target, balanced * finer), method, finer)
+
+
+def _by_size(target: Target, price: float, method: Method) -> Uniform:
+    """The same where every error of the tensor counts alike, with bits by size alone.
+
+    Contexts would change the levels of real networks by less than a thousandth of the bytes, either way: of
+    EfficientNet-lite0 the coder that has contexts makes less of levels that were rounded without them.
+    """
+    balanced = math.sqrt(price / (BALANCE * target.scale))
+
+    def tried(part: float) -> tuple[float, scalar.Grid]:
+        made = scalar.fitted(target.known, _stored(target, balanced * part), method.rounding * BALANCE / part**2)
+        return part**2 * made.error + BALANCE * made.bits, made.grid
+
+    _, grid = min((tried(part) for part in FINER), key=lambda pair: pair[0])
+    symbols = grid.symbols(target.weight if target.rows is None else target.matrix, target.known.largest)
+    if target.mask is not None:
+        symbols = symbols * target.mask.cpu().reshape(-1).numpy()
+    fields = (2 * (target.rows is not None), largest(symbols) + 1)  # form and alphabet, see encodings/uniform.py
+    return Uniform.unpack(tuple(target.weight.shape), Packed(fields, (symbols,), (_steps(target, grid.step),)))
 
 
 def _trial(target: Target, matrix: Floats, step: float, method: Method, part: float) -> float:
@@ -121,8 +153,12 @@ def _quantized(target: Target, matrix: Floats, step: float, method: Method, part
     found = torch.from_numpy(np.ascontiguousarray(levels)).reshape(target.weight.shape)
     if target.mask is not None:
         found = found * target.mask.cpu()
+    return Uniform(found, _steps(target, step), method.dependent)
+
+
+def _steps(target: Target, step: float) -> Encoding:
     single = Dense(torch.tensor([step], dtype=target.weight.dtype), _kept(target))
-    return Uniform(found, single if target.rows is None else Uniform(target.rows, single), method.dependent)
+    return single if target.rows is None else Uniform(target.rows, single)
 
 
 def _importance(target: Target) -> NDArray[np.float32]:

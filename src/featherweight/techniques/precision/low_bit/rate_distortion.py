@@ -162,7 +162,7 @@ class RateDistortion(PerTensor):
     def _plain(self, name: str, weight: Tensor, encoding: Encoding | None) -> Target:
         """What the weights alone tell."""
         target = Target(name, weight, mask=_mask(encoding), rows=steps_of_rows(weight, self.rows))
-        target.scale = _alike(target.matrix)
+        target.scale = _alike(target)
         return target
 
     def _target(self, item: Weight, encoding: Encoding | None, sensitivity: Sensitivity | None) -> Target:
@@ -273,12 +273,13 @@ def _energy(weight: Tensor) -> float:
     return 1 / energy if energy > 0 else 1.0
 
 
-def _alike(weight: Tensor) -> float:
+def _alike(target: Target) -> float:
     """What a squared error costs where equal relative errors of all tensors hurt alike: one over their sum of squares.
 
     Bits are counted by weight, the harm by tensor; so the more weights share it, the more noise each may have.
     """
-    return _energy(weight) * _USUAL / max(weight.numel(), 1)
+    energy = target.known.energy
+    return _USUAL / (energy if energy > 0 else max(target.weight.numel(), 1))
 
 
 def _mask(encoding: Encoding | None) -> Tensor | None:
