@@ -4,6 +4,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from featherweight.container import pack
 
@@ -109,6 +111,39 @@ def test_a_run_that_cannot_begin_leaves_nothing(call, task_file, tmp_path, monke
     assert "0.weight" in answer.err
     assert {path.name for path in tmp_path.iterdir()} <= {"nan.py", "runs", "__pycache__"}
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_the_coder_of_the_recipe_is_replaced_where_one_is_asked_for(call, tmp_path):
+    """Rows of unlike size: the coder with contexts is the smallest of all. The run tells which were allowed."""
+    drawn = torch.randn(300, 400, generator=torch.Generator().manual_seed(0)) * torch.linspace(0.05, 1, 300)[:, None]
+    weights = {"a.weight": drawn.half()}
+    save_file(weights, tmp_path / "m.safetensors")
+    used = {}
+    for coder in ("fast", "huffman", None):
+        words = [] if coder is None else ["--coder", coder]
+        out, directory = tmp_path / f"{coder}.fwt", tmp_path / f"run-{coder}"
+        answer = call(
+            "compress",
+            tmp_path / "m.safetensors",
+            "-r",
+            "weights_only",
+            *words,
+            "-o",
+            out,
+            "--run-dir",
+            directory,
+            "--json",
+        )
+        assert answer.code == 0
+        assert json.loads(answer.out)["recipe"]["coder"] == coder or coder is None
+        with pack.open_file(out) as reader:
+            used[coder] = reader.tensors[0].spec[3]
+    assert used == {"fast": 3, "huffman": 2, None: 4}
+    answer = call(
+        "compress", tmp_path / "m.safetensors", "-r", "weights_only", "--coder", "fats", "-o", tmp_path / "x.fwt"
+    )
+    assert answer.code == 2
+    assert "Did you mean 'fast'" in answer.err
 
 
 def test_a_device_that_is_not_there(call, task_file, recipe_file, tmp_path):

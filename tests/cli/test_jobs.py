@@ -9,7 +9,13 @@ from featherweight.recipes.recipe import Recipe
 
 def test_an_order_survives_its_file():
     job = jobs.Job(
-        task="a.py:task", recipe="deep_compression", output=Path("a.fwt"), seed=3, max_drop=0.1, extras=False
+        task="a.py:task",
+        recipe="deep_compression",
+        output=Path("a.fwt"),
+        seed=3,
+        max_drop=0.1,
+        coder="fast",
+        extras=False,
     )
     assert jobs.Job.from_json(job.to_json(), Path("order.json")) == job
 
@@ -21,7 +27,8 @@ def test_a_settled_order_depends_on_no_directory_and_no_file(tmp_path, monkeypat
     assert settled.task == f"{tmp_path}/a/b.py:make"
     assert settled.output == tmp_path / "a.fwt"
     assert Recipe.read(settled.recipe) == recipe
-    plain = jobs.Job(task="w.safetensors", recipe="x", output=Path("a.fwt")).settled(recipe)
+    plain = jobs.Job(task="w.safetensors", recipe="x", output=Path("a.fwt"), coder="fast").settled(recipe)
+    assert plain.coder is None  # the recipe says it by then
     assert plain.task == f"{tmp_path}/w.safetensors"
 
 

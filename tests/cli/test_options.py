@@ -1,4 +1,6 @@
 from featherweight.cli import options
+from featherweight.core import catalog
+from featherweight.recipes import tiers
 
 
 def test_techniques_are_completed_from_any_part_of_their_name():
@@ -14,6 +16,11 @@ def test_recipes_are_completed_from_the_library_and_from_files(tmp_path, monkeyp
     (tmp_path / "deeper.txt").touch()
     found = options.recipe_names("deep")
     assert found == ["deep_compression", "deeper.yaml"]
+
+
+def test_coders_are_tiers_and_single_ones():
+    assert set(options.coder_names("")) == {*tiers.TIERS, *catalog.names(tiers.SOCKET, tiers.NO_CODERS)}
+    assert options.coder_names("r") == ["rans", "raw"]
 
 
 def test_tasks_are_python_files_and_checkpoints(tmp_path, monkeypatch):

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from featherweight.container import pack
+from featherweight.core.native import native
 from featherweight.errors import FormatError, InterruptedRunError, TaskError, TechniqueError, UsageError
 from featherweight.frontends.resolve import read_task
 from featherweight.frontends.safetensors_files import open_checkpoint
@@ -97,6 +99,22 @@ def test_every_number_of_threads_gives_the_same_file(checkpoint, tmp_path):
         settings = Settings(threads=threads, memory=2**30 if threads > 1 else 1)
         compress_checkpoint(checkpoint, RECIPES["library"], tmp_path / f"{threads}", tmp_path / f"r{threads}", settings)
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes() == (tmp_path / "4").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_every_instruction_set_gives_the_same_file(tmp_path, dtype):
+    if native is None:
+        pytest.skip("the native part was not built")
+    checkpoint, recipe = _saved(tmp_path / "model", dtype), replace(RECIPES["library"], coder="fast")
+    before, files = native.isa(), set()
+    try:
+        for name in native.isas():
+            native.use_isa(name)
+            compress_checkpoint(checkpoint, recipe, tmp_path / name, tmp_path / f"r{name}", Settings(extras=False))
+            files.add((tmp_path / name).read_bytes())
+    finally:
+        native.use_isa(before)
+    assert len(files) == 1
 
 
 def test_what_it_tells(checkpoint, tmp_path):

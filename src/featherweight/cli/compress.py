@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from featherweight.cli import jobs
-from featherweight.cli.options import AllowEnvChange, Debug, Device, Json, Seed, Threads, recipe_names, task_names
+from featherweight.cli.options import (
+    AllowEnvChange,
+    Debug,
+    Device,
+    Json,
+    Seed,
+    Threads,
+    coder_names,
+    recipe_names,
+    task_names,
+)
 
 Task = Annotated[
     str,
@@ -43,6 +53,16 @@ MaxDrop = Annotated[
         "--max-drop", min=0.0, help="Score that the whole recipe may cost, e.g. 0.005; replaces the recipe's."
     ),
 ]
+Coder = Annotated[
+    str | None,
+    typer.Option(
+        "--coder",
+        metavar="TIER|NAME",
+        help="Coders of the file: small, fast (to write and to read), or the name of one; replaces the recipe's.",
+        autocompletion=coder_names,
+        show_default=False,
+    ),
+]
 Extras = Annotated[
     bool,
     typer.Option("--extras/--no-extras", help="Keep recipe, ledger and provenance in the file, or leave them out."),
@@ -58,6 +78,7 @@ def compress(
     seed: Seed = 0,
     device: Device = "cpu",
     max_drop: MaxDrop = None,
+    coder: Coder = None,
     extras: Extras = True,
     threads: Threads = 0,
     dry_run: DryRun = False,
@@ -71,7 +92,16 @@ def compress(
 
     Example: featherweight compress examples/lenet5.py:task --recipe deep_compression -o lenet5.fwt
     """
-    job = jobs.Job(task=task, recipe=recipe, output=output, seed=seed, device=device, max_drop=max_drop, extras=extras)
+    job = jobs.Job(
+        task=task,
+        recipe=recipe,
+        output=output,
+        seed=seed,
+        device=device,
+        max_drop=max_drop,
+        coder=coder,
+        extras=extras,
+    )
     if dry_run:
         jobs.plan(job, json=json)
     else:

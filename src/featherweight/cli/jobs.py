@@ -46,7 +46,10 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One call of `compress`: what, by which recipe (name, file or YAML text), to where."""
+    """One call of `compress`: what, by which recipe (name, file or YAML text), to where.
+
+    `max_drop` and `coder`, where they are not None, replace what the recipe says.
+    """
 
     task: str
     recipe: str
@@ -54,13 +57,15 @@ class Job:
     seed: int = 0
     device: str = "cpu"
     max_drop: float | None = None
+    coder: str | None = None
     extras: bool = True
 
     def settled(self, recipe: "recipes.Recipe") -> "Job":
         """The same job, independent of the working directory and of later edits of the recipe's file."""
         file, colon, name = self.task.rpartition(":") if ".py:" in self.task else (self.task, "", "")
         task = f"{Path(file).resolve()}{colon}{name}"
-        return replace(self, task=task, recipe=recipe.to_yaml(), output=self.output.resolve(), max_drop=None)
+        output, text = self.output.resolve(), recipe.to_yaml()
+        return replace(self, task=task, recipe=text, output=output, max_drop=None, coder=None)
 
     def to_json(self) -> str:
         """The job as it is kept in a run directory."""
@@ -161,6 +166,8 @@ def _prepared(job: Job) -> _Order:
     recipe = recipes.Recipe.read(job.recipe)
     if job.max_drop is not None:
         recipe = replace(recipe, max_drop=job.max_drop)
+    if job.coder is not None:
+        recipe = replace(recipe, coder=job.coder)
     if not files.is_checkpoint(job.task):
         return _Order(recipe, resolve.read_task(job.task, seed=job.seed))
     checkpoint = files.open_checkpoint(job.task)

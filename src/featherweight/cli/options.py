@@ -8,6 +8,7 @@ import typer
 from featherweight.core import catalog
 
 TECHNIQUES = "featherweight.techniques"
+CODERS = "featherweight.entropy"
 LIBRARY = Path(__file__).parents[1] / "recipes" / "library"
 
 
@@ -22,6 +23,12 @@ def recipe_names(incomplete: str = "") -> list[str]:
     """Names of the recipes of the library that begin with `incomplete`, then recipe files in the directory."""
     library = sorted(path.stem for path in LIBRARY.glob("*.yaml") if path.stem.startswith(incomplete))
     return [*library, *_files(incomplete, (".yaml", ".yml"))]
+
+
+def coder_names(incomplete: str = "") -> list[str]:
+    """Tiers and coders that begin with `incomplete`; imports none of them."""
+    names = ["small", "fast", *catalog.names(CODERS, frozenset({"tables"}))]  # as recipes/tiers.py, which loads torch
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def task_names(incomplete: str = "") -> list[str]:

@@ -41,8 +41,12 @@ class PerTensor(Technique):
     in a whole model, bit for bit: it depends on no other tensor, on no data and on no random number.
     """
 
-    working_bytes: ClassVar[int] = 24  # of memory for each weight of the tensor while it is encoded, at most
     lossless: ClassVar[bool] = False  # whether every bit of every value is kept, NaN and infinity included
+
+    @property
+    def working_bytes(self) -> int:
+        """Bytes of memory that these settings take for each weight of a tensor while it is encoded, at most."""
+        return 24
 
     @abstractmethod
     def needs_model(self) -> str | None:

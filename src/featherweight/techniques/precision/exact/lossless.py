@@ -27,7 +27,6 @@ class Lossless(PerTensor):
 
     survey: ClassVar[str] = "lossless coding; Hershcovitch et al. 2024, ZipNN"
     applies_to: ClassVar[tuple[str, ...]] = ("any tensor",)
-    working_bytes: ClassVar[int] = 24  # the bytes of a value apart, and coded, in two forms
     lossless: ClassVar[bool] = True
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
@@ -42,6 +41,11 @@ class Lossless(PerTensor):
     def needs_model(self) -> str | None:
         """See PerTensor: never."""
         return None
+
+    @property
+    def working_bytes(self) -> int:
+        """See PerTensor: the bytes of a value apart, and coded, in two forms."""
+        return 24
 
     def names(self, model: nn.Module) -> tuple[str, ...]:
         """See PerTensor: all."""

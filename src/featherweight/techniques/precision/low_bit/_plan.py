@@ -3,7 +3,8 @@
 A tensor is a matrix of rows (the first axis) and columns, or for grouped convolutions groups of rows. `importance` is
 what a squared error costs at each place relative to the tensor's mean, `scale` that mean. At a price (cost of one bit)
 the step is the one at which error and bits are in balance, price = `BALANCE` scale step^2 (numerics/rounding.py), or a
-little less where few bits are left and that is cheaper; see `FINER`.
+little less where few bits are left and that is cheaper; see `FINER`. Where nothing tells the weights of a tensor apart
+but their size, step and levels come from how often each size occurs (numerics/scalar.py).
 """
 
 import math
@@ -71,7 +72,12 @@ class Method:
 
     dependent: bool = False
     rounding: float = 1.0
-    model: RateModel = field(default_factory=ContextEntropy)
+    model: RateModel = field(default_factory=ContextEntropy)  # where weights are not all rounded alike
+
+    @property
+    def by_size(self) -> bool:
+        """Whether the bits of a level go by its size alone where all errors of a tensor count alike."""
+        return self.rounding > 0 and not self.dependent
 
 
 def as_matrix(weight: Tensor) -> Tensor:
@@ -85,9 +91,10 @@ def steps_of_rows(weight: Tensor, power: float) -> Tensor | None:
 
     They are coarse, some three bits a row: levels are chosen when the steps are known, so their rounding is no error.
     """
-    matrix = as_matrix(weight)
-    sizes = matrix.square().mean(dim=1).double().sqrt()
-    if not power or len(sizes) < 2 or not bool((sizes > 0).any()):
+    if not power:
+        return None
+    sizes = as_matrix(weight).square().mean(dim=1).double().sqrt()
+    if len(sizes) < 2 or not bool((sizes > 0).any()):
         return None
     wanted = sizes.clamp(min=float(sizes.max()) * _SMALLEST) ** power
     unit = min(float(wanted.log().mean().exp()) / _USUAL_STEP, float(np.quantile(wanted.numpy(), _TAIL)))
@@ -97,7 +104,7 @@ def steps_of_rows(weight: Tensor, power: float) -> Tensor | None:
 
 def encoded(target: Target, price: float, method: Method) -> Uniform:
     """The target, whose weights are finite, at this price."""
-    if method.rounding and not method.dependent and target.feedback is None and target.importance.size == 1:
+    if method.by_size and target.feedback is None and target.importance.size == 1:
         return _by_size(target, price, method)
     matrix = target.matrix.numpy()
     balanced = math.sqrt(price / (BALANCE * target.scale))

@@ -57,7 +57,6 @@ class RateDistortion(PerTensor):
     gentle: ClassVar[float] = 0.002
     survey: ClassVar[str] = "bits precision; ISO/IEC 15938-17, Choi et al. 2017, GPTQ (Frantar et al. 2023)"
     applies_to: ClassVar[tuple[str, ...]] = ("conv", "linear", "recurrent", "embedding", "biases and norms, finely")
-    working_bytes: ClassVar[int] = 64
 
     # rms error of plain rounding over the rms of the weights, 0..1, where no budget is given; with data in the
     # geometric mean over all weights,
@@ -123,6 +122,11 @@ class RateDistortion(PerTensor):
         if self.sensitivity != "energy":
             return f"sensitivity {self.sensitivity!r} is measured with data"
         return None if self.budget_bytes is None and self.ratio is None else "the tensors share a budget"
+
+    @property
+    def working_bytes(self) -> int:
+        """See PerTensor: symbols and what they are coded as, unless the weights are worked on as floats."""
+        return 16 if self._method.by_size and not self.rows else 64
 
     def names(self, model: nn.Module) -> tuple[str, ...]:
         """See PerTensor."""

@@ -52,7 +52,6 @@ class Kmeans(PerTensor):
     gentle: ClassVar[float] = 8.0
     survey: ClassVar[str] = "[35] Han et al. 2016, Deep Compression, section 3"
     applies_to: ClassVar[tuple[str, ...]] = ("conv", "linear", "recurrent", "any tensor (by pattern)")
-    working_bytes: ClassVar[int] = 16  # the values as floats, once as they are and once sorted, and the indices
 
     bits: float | Mapping[str, float] = 5.0  # log2 of the values a tensor shares, 0..16; or {pattern: bits}
     initialisation: Literal["linear", "density", "random"] = "linear"  # even in value, even in rank, or drawn
@@ -96,6 +95,11 @@ class Kmeans(PerTensor):
         if self.epochs > 0:
             return f"trains the shared values (epochs: {self.epochs:g})"
         return "draws its first values at random" if self.initialisation == "random" else None
+
+    @property
+    def working_bytes(self) -> int:
+        """See PerTensor: the values as floats, once as they are and once sorted, and the indices."""
+        return 16
 
     def names(self, model: nn.Module) -> tuple[str, ...]:
         """See PerTensor."""
