@@ -1,38 +1,42 @@
-"""Which modules of a network can go as a whole: those whose call gives a tensor of the form that it was given.
+"""Which parts of a network can go as a whole: modules that give what they get a form of, and branches that it adds.
 
-Something that passes its first argument on can stand for such a module: `nn.Identity`, or `PassOn` where the module
-takes more arguments or gives a tuple. A block is residual when what it was given reaches its end past all weights, by
-an addition (x + f(x), also with a norm or a ReLU behind it): without it f is zero.
+A module whose call gives a tensor of the form that it was given can go: `nn.Identity` stands for it, or `PassOn` where
+it takes more arguments or gives a tuple. It is residual when what it was given reaches its end past all weights, by an
+addition (x + f(x), also with a norm or a ReLU behind it): without it f is zero. A branch that code adds by itself
+(`x = x + self.mlp(self.norm(x))`) goes module by module: zeros stand for the last one (graph/_branches.py).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from math import prod
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from featherweight.errors import TraceError
+from featherweight.graph._block_calls import arguments_of, calls_of, outputs_of, placed
+from featherweight.graph._branches import Branch, branches_of
+from featherweight.graph._stand_ins import StandIn, StandIns, Trials, choices
 from featherweight.graph.cost import products
 from featherweight.graph.ir import Graph, Meta, Node, Ref, leaves
-from featherweight.graph.layers import PassOn
 from featherweight.graph.record import record
 from featherweight.graph.trace import evaluating
 
-__all__ = ["Block", "blocks_of", "chain", "held", "without"]
+__all__ = ["Block", "StandIn", "blocks_of", "chain", "held", "without"]
 
 _MOST: Final = 0.9  # share of a block's multiply-adds in blocks inside it from which on it is a chain of them
 
 
 @dataclass(frozen=True)
 class Block:
-    """A module that can go: `path`, and all `names` where a module hangs in several places.
+    """What can go: a module `path`, or the branch that ends in it. `names`: all of them where it hangs several times.
 
-    `within` is the path of the smallest block around it, "" for none. `shape` is that of its (first) input and output
-    at the sizes of the example; `parameters` counts those that nothing outside uses; `macs` are multiply-adds for the
-    example, of all its calls. `plain`: one argument, one tensor; otherwise `length` is that of the tuple it gives.
+    `within` is the path of the smallest block around it, "" for none. `shape` is that of its (first) input at the sizes
+    of the example; `parameters` counts those that nothing outside uses; `macs` are multiply-adds for the example, of
+    all calls. `parts` are the modules that go, and what stands for each: the module alone, or all of the branch.
     """
 
     path: str
@@ -42,94 +46,97 @@ class Block:
     parameters: int
     macs: int
     residual: bool
-    plain: bool = True
-    length: int | None = None
+    parts: tuple[tuple[str, StandIn], ...]
 
-    def stand_in(self) -> nn.Module:
-        """A new module that passes on what the block would get, in the form that the block gives."""
-        return nn.Identity() if self.plain else PassOn(self.length)
+    @property
+    def is_branch(self) -> bool:
+        """Whether zeros stand for it, so that what it is added to is left."""
+        return any(path == self.path and part.shape is not None for path, part in self.parts)
+
+    def stand_ins(self) -> dict[str, nn.Module]:
+        """By path, new modules for the places of those that go."""
+        return {path: part.module() for path, part in self.parts}
+
+    def holds(self, path: str) -> bool:
+        """Whether a module goes with the block."""
+        return any(path == part or path.startswith(f"{part}.") for part, _ in self.parts)
+
+    def covers(self, other: "Block") -> bool:
+        """Whether all of another block goes with this one."""
+        return other is not self and all(self.holds(part) for part, _ in other.parts)
+
+    def meets(self, other: "Block") -> bool:
+        """Whether a module goes with either of the two."""
+        return any(self.holds(part) for part, _ in other.parts) or any(other.holds(part) for part, _ in self.parts)
 
 
 def blocks_of(model: nn.Module, example: Any) -> tuple[Block, ...]:
-    """All modules of a network that can go as a whole, in the order in which they are called first.
+    """All that can go as a whole, in the order in which it is called first (a branch: its last module).
 
-    Modules without weights (an activation, a norm) are among them, and blocks inside of blocks; `chain` chooses.
+    Modules without weights (an activation, a norm) are among them, and blocks inside of blocks; `chain` chooses. Each
+    branch is tried: what the network computes without it is compared with what it computes with zeros.
 
     Raises: TraceError when the network's way depends on the values of tensors, or it does not run.
     """
     inputs = tuple(example) if isinstance(example, tuple | list) else (example,)
     graph = record(model, inputs, whole=True).graph
-    calls = _calls(model, inputs)
-    nodes = _by_scope(graph)
-    names: dict[int, list[str]] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
-        names.setdefault(id(module), []).append(name)
-    parts = dict(model.named_modules())
-    found: list[Block] = []
-    for path, call in calls.items():
-        if call.fits and path:
-            own = tuple(names[id(parts[path])])
-            inside = sorted({number for name in own for number in nodes.get(name, ())})
-            around = [block.path for block in found if any(path.startswith(f"{name}.") for name in block.names)]
-            found.append(
-                Block(
-                    path,
-                    own,
-                    max(around, key=len, default=""),
-                    call.shape,
-                    _parameters(model, parts[path]),
-                    _macs(graph, inside),
-                    _is_residual(graph, inside, call.shape),
-                    call.plain,
-                    call.length,
-                )
-            )
-    return tuple(found)
+    look = _Look(model, graph, inputs)
+    found = {path: look.passing(path) for path, calls in look.calls.items() if calls.fits and path}
+    branches = branches_of(graph, [path for path in look.calls if path], lambda number: bool(_work(graph, number)))
+    found |= {block.path: block for block in look.branches(branches)}
+    return tuple(_nested([found[path] for path in look.calls if path in found]))
+
+
+def _nested(blocks: Sequence[Block]) -> list[Block]:
+    """The blocks, each with the smallest one around it."""
+    around = [_nearest(block, blocks) for block in blocks]
+    return [
+        block if other is None else replace(block, within=other.path)
+        for block, other in zip(blocks, around, strict=True)
+    ]
+
+
+def _nearest(block: Block, blocks: Sequence[Block]) -> Block | None:
+    """The smallest of the blocks that cover this one."""
+    around = [other for other in blocks if other.covers(block)]
+    return min(around, key=lambda other: sum(other.covers(third) for third in around), default=None)
 
 
 def chain(blocks: Sequence[Block]) -> tuple[Block, ...]:
     """The blocks of a network that follow each other, none inside another: what depth is counted in.
 
     Residual blocks with multiply-adds, or where there are none all blocks with some. A block is left for those inside
-    it when they do (nearly) all of its work and are two or more: the stage of a network is not one block.
+    it when they do (nearly) all of its work and are two or more: the stage of a network is not one block, and a layer
+    of a transformer that adds attention and then an MLP is two.
     """
     working = [block for block in blocks if block.macs]
     pool = [block for block in working if block.residual] or working
     within: dict[str, list[Block]] = {}
     for block in pool:
-        around = [other for other in pool if any(block.path.startswith(f"{name}.") for name in other.names)]
-        within.setdefault(max((other.path for other in around), key=len, default=""), []).append(block)
+        nearest = _nearest(block, pool)
+        within.setdefault("" if nearest is None else nearest.path, []).append(block)
 
     def opened(block: Block) -> list[Block]:
         parts = within.get(block.path, [])
-        if len(parts) < 2 or sum(part.macs for part in parts) < _MOST * block.macs:
-            return [block]
-        return [each for part in parts for each in opened(part)]
+        inside = [each for part in parts for each in opened(part)]
+        return [block] if len(inside) < 2 or sum(part.macs for part in parts) < _MOST * block.macs else inside
 
     return tuple(each for block in within.get("", []) for each in opened(block))
 
 
 @contextmanager
 def without(model: nn.Module, blocks: Sequence[Block]) -> Iterator[nn.Module]:
-    """The model with these blocks passing on what they get; afterwards they are back."""
-    places = [
-        (model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], block)
-        for block in blocks
-        for name in block.names
-    ]
-    old = [(owner, name, getattr(owner, name)) for owner, name, _ in places]
-    try:
-        for owner, name, block in places:
-            setattr(owner, name, block.stand_in().train(getattr(owner, name).training))
+    """The model with what stands for these blocks in their places; afterwards they are back."""
+    with placed(model, {path: module for block in blocks for path, module in block.stand_ins().items()}):
         yield model
-    finally:
-        for owner, name, module in old:
-            setattr(owner, name, module)
 
 
 def held(model: nn.Module, example: Any, block: Block) -> str:
     """Why the network does not run without this block, "" when it does: code may read attributes of it."""
     inputs = tuple(example) if isinstance(example, tuple | list) else (example,)
+    if block.is_branch:
+        right = Trials(model, inputs).agree([block.path], block.stand_ins())
+        return "" if right else "the code around it does not run without it, or computes something else"
     with evaluating(model), torch.no_grad():
         whole = _forms(model, inputs)
         try:
@@ -140,85 +147,109 @@ def held(model: nn.Module, example: Any, block: Block) -> str:
     return "" if whole == left else f"it gives {left} without this block, and {whole} with it"
 
 
-# what is called ------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Call:
-    """What the calls of a module have in common."""
-
-    shape: tuple[int, ...] = ()
-    fits: bool = True
-    plain: bool = True
-    length: int | None = None
-    seen: bool = False
-
-    def take(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
-        given = next(iter((*args, *kwargs.values())), None)
-        length = len(output) if type(output) is tuple and output else None
-        main, *rest = (output,) if length is None else output
-        alike = (not self.seen or length == self.length) and all(item is None for item in rest)
-        form = _form(given)
-        self.fits = self.fits and alike and form is not None and form == _form(main)
-        self.plain = self.plain and length is None and len(args) == 1 and not kwargs
-        if not self.seen and form is not None:
-            self.shape = form.shape
-        self.seen, self.length = True, length
-
-
-def _form(value: Any) -> Meta | None:
-    return Meta.of(value) if isinstance(value, Tensor) and value.dim() else None
-
-
-def _calls(model: nn.Module, inputs: tuple[Any, ...]) -> dict[str, _Call]:
-    """What each module is given and gives, by path, in the order of the first calls."""
-    calls: dict[str, _Call] = {}
-    handles = []
-    for path, module in model.named_modules():
-
-        def before(_: nn.Module, __: Any, path: str = path) -> None:
-            calls.setdefault(path, _Call())
-
-        def after(_: nn.Module, args: Any, kwargs: Any, output: Any, path: str = path) -> None:
-            calls[path].take(args, kwargs, output)
-
-        handles.append(module.register_forward_pre_hook(before))
-        handles.append(module.register_forward_hook(after, with_kwargs=True))
-    try:
-        with evaluating(model), torch.no_grad():
-            _forms(model, inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls
-
-
 def _forms(model: nn.Module, inputs: tuple[Any, ...]) -> list[tuple[int, ...]]:
-    """The shapes of what the network gives."""
-    try:
-        output = model(*inputs)
-    except Exception as error:  # whatever the model's code raises
-        told = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise TraceError("the model does not run on the example", where=type(model).__name__, value=told) from error
-    return [tuple(item.shape) for item in torch.utils._pytree.tree_leaves(output) if isinstance(item, Tensor)]
+    return [tuple(item.shape) for item in outputs_of(model, inputs)]
+
+
+# what is found -------------------------------------------------------------------------------------------------------
+
+
+class _Look:
+    """A model, its graph and the calls of its modules."""
+
+    def __init__(self, model: nn.Module, graph: Graph, inputs: tuple[Any, ...]) -> None:
+        self.calls = calls_of(model, inputs)
+        self._model, self._graph, self._inputs = model, graph, inputs
+        self._nodes = _by_scope(graph)
+        self._modules = dict(model.named_modules())
+        self._names: dict[int, list[str]] = {}
+        for name, module in model.named_modules(remove_duplicate=False):
+            self._names.setdefault(id(module), []).append(name)
+
+    def passing(self, path: str) -> Block:
+        """The module as a block that passes on what it gets."""
+        calls = self.calls[path]
+        stand_in = StandIn(None, calls.length, calls.plain)
+        return self._block(path, {path: stand_in}, self._is_residual(path))
+
+    def _is_residual(self, path: str) -> bool:
+        inside, shape = self._inside([path]), self.calls[path].shape
+        streams = streams_of(self._graph, inside, shape)
+        if len(streams) < 2 and len(entries_of(self._graph, inside, shape)) < 2:
+            return bool(streams)
+        if not streams:
+            return False
+        # several things of one shape come in, and only the first argument is passed on: look at the module alone
+        args, kwargs = arguments_of(self._model, path, self._inputs)
+        alone = record(
+            _Bound(self._modules[path], len(args), tuple(kwargs)), (*args, *kwargs.values()), whole=True
+        ).graph
+        return 0 in streams_of(alone, range(alone.first_node, alone.first_node + len(alone.nodes)), shape)
+
+    def branches(self, branches: Sequence[Branch]) -> list[Block]:
+        """The branches that save something and for which something can stand; those of one kind are tried together."""
+        trials = Trials(self._model, self._inputs)
+        groups: dict[Any, list[list[Block]]] = {}
+        for branch in branches:
+            options = [self._block(branch.tail, parts, residual=True) for parts in choices(branch, self.calls)]
+            if options and (options[0].parameters or options[0].macs):
+                kind = type(self._modules[branch.tail]), len(branch.dead), len(options)
+                free = (place for place in count() if not _met(options[0], groups.get((kind, place), ())))
+                groups.setdefault((kind, next(free)), []).append(options)
+        return [block for group in groups.values() for block in _tried(group, trials)]
+
+    def _block(self, path: str, parts: StandIns, residual: bool) -> Block:
+        every = tuple((name, part) for own, part in parts.items() for name in self._all_names(own))
+        shape = self.calls[path].shape
+        macs = self._macs(self._inside(list(parts)))
+        return Block(path, self._all_names(path), "", shape, self._parameters(list(parts)), macs, residual, every)
+
+    def _all_names(self, path: str) -> tuple[str, ...]:
+        return tuple(self._names[id(self._modules[path])])
+
+    def _inside(self, paths: Sequence[str]) -> list[int]:
+        names = {name for path in paths for name in self._all_names(path)}
+        return sorted({number for name in names for number in self._nodes.get(name, ())})
+
+    def _macs(self, numbers: Sequence[int]) -> int:
+        return sum(factor * prod(sizes) for number in numbers for factor, sizes in _work(self._graph, number))
+
+    def _parameters(self, paths: Sequence[str]) -> int:
+        """How many numbers the parameters of these modules hold that no module outside of them uses."""
+        inside = {id(module): module for path in paths for module in self._modules[path].modules()}
+        outside = (module for module in self._model.modules() if id(module) not in inside)
+        used = {id(parameter) for module in outside for parameter in module.parameters(recurse=False)}
+        own = {id(item): item for module in inside.values() for item in module.parameters(recurse=False)}
+        return sum(parameter.numel() for number, parameter in own.items() if number not in used)
+
+
+class _Bound(nn.Module):
+    """A module that is given all its arguments by place, `count` of them first and then those of `names`."""
+
+    def __init__(self, module: nn.Module, count: int, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.module, self.count, self.names = module, count, names
+
+    def forward(self, *args: Any) -> Any:
+        """What the module gives."""
+        return self.module(*args[: self.count], **dict(zip(self.names, args[self.count :], strict=True)))
+
+
+def _met(block: Block, group: Sequence[Sequence[Block]]) -> bool:
+    return any(block.meets(options[0]) for options in group)
+
+
+def _tried(group: Sequence[Sequence[Block]], trials: Trials) -> list[Block]:
+    """Of each of several branches the first option that serves, if any; all are tried at once, then halves of them."""
+    for option in zip(*group, strict=True):
+        modules = {path: module for block in option for path, module in block.stand_ins().items()}
+        if trials.agree([block.path for block in option], modules):
+            return list(option)
+    half = len(group) // 2
+    return [*_tried(group[:half], trials), *_tried(group[half:], trials)] if half else []
 
 
 # what it costs -------------------------------------------------------------------------------------------------------
-
-
-def _parameters(model: nn.Module, block: nn.Module) -> int:
-    mine = {id(module) for module in block.modules()}
-    others = {
-        id(parameter)
-        for module in model.modules()
-        if id(module) not in mine
-        for parameter in module.parameters(recurse=False)
-    }
-    return sum(parameter.numel() for parameter in block.parameters() if id(parameter) not in others)
-
-
-def _macs(graph: Graph, numbers: Sequence[int]) -> int:
-    return sum(factor * prod(sizes) for number in numbers for factor, sizes in _work(graph, number))
 
 
 def _work(graph: Graph, number: int) -> list[tuple[int, tuple[Any, ...]]]:
@@ -248,29 +279,39 @@ def _by_scope(graph: Graph) -> dict[str, list[int]]:
 # what goes around its weights ----------------------------------------------------------------------------------------
 
 
-def _is_residual(graph: Graph, numbers: Sequence[int], shape: tuple[int, ...]) -> bool:
-    """Whether something of this shape comes in and reaches the end past all weights, by an addition."""
+def streams_of(graph: Graph, numbers: Sequence[int], shape: tuple[int, ...]) -> set[int]:
+    """The values of this shape that come into these nodes and reach their end past all weights, by an addition."""
     inside, size = set(numbers), prod(shape)
-    reached: dict[int, bool] = {}  # by number of a value: whether there was an addition on the way
+    reached: dict[int, dict[int, bool]] = {}  # by number of a value: from where, and whether by an addition
     for number in numbers:
         node = graph.node(Ref(number))
         if node is None or prod(_shape(node.meta)) != size or _work(graph, number):
             continue
-        ways = [way for ref in node.refs() for way in _ways(graph, ref, inside, shape, reached)]
+        ways: dict[int, bool] = {}
+        for ref in node.refs():
+            known = (
+                reached.get(ref.index, {}) if ref.index in inside else dict.fromkeys(_entry(graph, ref, shape), False)
+            )
+            for start, added in known.items():
+                ways[start] = ways.get(start, False) or added or _adds(node)
         if ways:
-            reached[number] = any(ways) or _adds(node)
+            reached[number] = ways
     ends = {ref.index for ref in leaves(graph.outputs)}
     for number, node in enumerate(graph.nodes, graph.first_node):
         if number not in inside:
             ends.update(ref.index for ref in node.refs())
-    return any(added and number in ends for number, added in reached.items())
+    return {start for number, ways in reached.items() if number in ends for start, added in ways.items() if added}
 
 
-def _ways(graph: Graph, ref: Ref, inside: set[int], shape: tuple[int, ...], reached: Mapping[int, bool]) -> list[bool]:
-    if ref.index in inside:
-        return [reached[ref.index]] if ref.index in reached else []
-    comes_in = graph.tensor_name(ref) is None and _shape_of(graph, ref) == shape
-    return [False] if comes_in else []
+def entries_of(graph: Graph, numbers: Sequence[int], shape: tuple[int, ...]) -> set[int]:
+    """The values of this shape that come into these nodes."""
+    inside = set(numbers)
+    refs = (ref for number in numbers for ref in graph.nodes[number - graph.first_node].refs())
+    return {index for ref in refs if ref.index not in inside for index in _entry(graph, ref, shape)}
+
+
+def _entry(graph: Graph, ref: Ref, shape: tuple[int, ...]) -> list[int]:
+    return [ref.index] if graph.tensor_name(ref) is None and _shape_of(graph, ref) == shape else []
 
 
 def _adds(node: Node) -> bool:

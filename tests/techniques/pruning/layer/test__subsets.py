@@ -11,7 +11,7 @@ from featherweight.techniques.pruning.layer._subsets import Search
 
 
 def choices(savings, target):
-    blocks = tuple(Block(str(place), (str(place),), "", (1,), 1, 1, True) for place in range(len(savings)))
+    blocks = tuple(Block(str(place), (str(place),), "", (1,), 1, 1, True, ()) for place in range(len(savings)))
     return Choices(blocks, tuple(savings), float(sum(savings)), float(target), {})
 
 

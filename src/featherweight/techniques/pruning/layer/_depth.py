@@ -65,7 +65,7 @@ class Choices:
 
 @dataclass(frozen=True, kw_only=True)
 class DepthPruning(Technique):
-    """Removes whole blocks; something that passes its input on stands in their places.
+    """Removes whole blocks, and branches that code adds; something that passes its input on stands in their places.
 
     `of` says what `ratio` is a share of: "blocks", "parameters", "macs" (multiply-adds) or "latency" (measured on this
     machine, on the task's example). What is removed comes as near to it as whole blocks can.
@@ -140,9 +140,10 @@ class DepthPruning(Technique):
                 "the model cannot be traced", where=error.where, value=error.what, fix=error.fix
             ) from error
         named = [block for block in found if _fits(block, self.blocks)]
-        depth = chain(found) if not self.blocks else tuple(_outermost(named))
+        depth = _apart(chain(found) if not self.blocks else _outermost(named))
         reasons = {
-            block.path: "kept" if _fits(block, self.keep) else held(model, context.example, block) for block in depth
+            block.path: "kept" if _stays(model, block, self.keep) else held(model, context.example, block)
+            for block in depth
         }
         free = tuple(block for block in depth if not reasons[block.path])
         if not free:
@@ -191,12 +192,11 @@ class DepthPruning(Technique):
 
 
 def take_out(model: nn.Module, blocks: Sequence[Block]) -> None:
-    """Puts what passes on in the places of the blocks, in the model itself and in its log."""
+    """Puts what stands for the blocks in their places, in the model itself and in its log."""
     if not blocks:
         return
-    inside = tuple(f"{name}." for block in blocks for name in block.names)
-    detach(model, {name for name in encodings_of(model) if name.startswith(inside)})
-    replace(model, {name: block.stand_in() for block in blocks for name in block.names})
+    detach(model, {name for name in encodings_of(model) if any(block.holds(name) for block in blocks)})
+    replace(model, {path: module for block in blocks for path, module in block.stand_ins().items()})
 
 
 class _Cost:
@@ -232,7 +232,21 @@ def _fits(block: Block, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns for name in block.names)
 
 
+def _stays(model: nn.Module, block: Block, patterns: Sequence[str]) -> bool:
+    """Whether a module that is to stay would go with the block."""
+    going = [name for name, _ in model.named_modules(remove_duplicate=False) if block.holds(name)]
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in going)
+
+
 def _outermost(blocks: Sequence[Block]) -> list[Block]:
     """Those that lie in no other; a block with one inside it goes with it."""
-    inside = [tuple(f"{name}." for name in block.names) for block in blocks]
-    return [block for block in blocks if not any(block.path.startswith(names) for names in inside)]
+    return [block for block in blocks if not any(other.covers(block) for other in blocks)]
+
+
+def _apart(blocks: Sequence[Block]) -> list[Block]:
+    """The blocks without those that share a module with one before them."""
+    found: list[Block] = []
+    for block in blocks:
+        if not any(block.meets(other) for other in found):
+            found.append(block)
+    return found
