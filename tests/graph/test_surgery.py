@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from featherweight.errors import FeatherweightError, SurgeryError, TraceError
 from featherweight.graph import surgery
 from featherweight.graph.log import log_of, replay
+from featherweight.graph.masked import Masked
 from featherweight.graph.module import tensors_of, to_module
 from featherweight.graph.surgery import UnsolvableError
 from featherweight.networks.classic.lenet import LeNet5
@@ -211,6 +212,44 @@ class Sorting(nn.Module):
 def test_channels_that_are_compared_stay():
     known = surgery.anatomy(Sorting(), torch.randn(2, 4))
     assert {group.name for group in known.groups} == {"a"}
+
+
+class Tie(nn.Module):
+    """Takes one of two answers by scores that are nearer to each other than single precision tells."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Linear(4, 200), nn.Linear(200, 1, bias=False)
+        self.w = nn.Parameter(self.b.weight[0].detach() + 1e-8 * torch.randn(200))
+        self.register_buffer("answers", torch.tensor([[0.0], [1.0]]))
+
+    def forward(self, x):
+        hidden = self.a(x)
+        scores = torch.cat([self.b(hidden), (hidden * self.w).sum(-1, keepdim=True)], -1)
+        return self.answers[scores.argmax(-1)]
+
+
+def test_choices_between_near_ties_are_checked_in_double_precision():
+    model, example = Tie().eval(), torch.randn(256, 4, generator=torch.Generator().manual_seed(1))
+    known = surgery.anatomy(model, example)
+    atoms = known.groups[0].atoms[::2]
+    cut = surgery.remove(model, known, atoms, verify=False)
+    masked = Masked(known.structure, tensors_of(known.structure.flow.graph, model))
+    assert not torch.equal(cut(example), masked.run([example], known.gone(atoms)))  # they do choose differently
+    surgery.remove(model, known, atoms)
+
+
+def test_what_computes_something_else_is_refused_in_double_precision_too():
+    model, example = Tie().eval(), torch.randn(256, 4, generator=torch.Generator().manual_seed(1))
+    known = surgery.anatomy(model, example)
+    atoms = known.groups[0].atoms[::2]
+    whole = {name: item.clone() for name, item in tensors_of(known.structure.flow.graph, model).items()}
+    cut = surgery.remove(model, known, atoms, verify=False)
+    with torch.no_grad():
+        cut.w.mul_(1.001)
+    with pytest.raises(SurgeryError, match="something else"):
+        surgery._verify(cut, known, known.gone(atoms), whole)
 
 
 def test_replaced_modules_are_in_the_log():

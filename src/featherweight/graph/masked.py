@@ -6,12 +6,14 @@ attention divide by a number of channels; there, what is gone does not count.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._pytree import tree_map
 
 from featherweight.graph._flow_base import Dims
 from featherweight.graph._record_calls import lookup
@@ -21,11 +23,15 @@ from featherweight.graph.structure import Mask, Structure
 
 
 class Masked:
-    """The network of a structure with its tensors, in evaluation mode."""
+    """The network of a structure with its tensors, in evaluation mode; with `double` in double precision."""
 
-    def __init__(self, structure: Structure, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, structure: Structure, tensors: Mapping[str, Tensor], *, double: bool = False) -> None:
         self.structure, self.tensors = structure, tensors
-        self._steps = [step_of(node) for node in structure.flow.graph.nodes]
+        nodes = structure.flow.graph.nodes
+        if double:
+            self.tensors = {name: doubled(item) for name, item in tensors.items()}
+            nodes = tuple(replace(node, args=tree_map(doubled, node.args)) for node in nodes)
+        self._steps = [step_of(node) for node in nodes]
 
     @torch.no_grad()
     def run(self, inputs: Sequence[Tensor], gone: Mask) -> Any:
@@ -69,6 +75,13 @@ class Masked:
             name: values[item.index] if isinstance(item, Ref) else item for name, item in node.arguments().items()
         }
         return compute(arguments, live)
+
+
+def doubled(item: Any) -> Any:
+    """Tensors of floating numbers, and their type, in double precision; anything else as it is."""
+    if isinstance(item, Tensor):
+        return item.double() if item.is_floating_point() else item
+    return torch.float64 if isinstance(item, torch.dtype) and item.is_floating_point else item
 
 
 def step_of(node: Node) -> Step:
