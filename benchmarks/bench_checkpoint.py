@@ -1,9 +1,12 @@
 """Measures large checkpoints: memory, speed and growth of streaming; size and speed of lossless files against peers.
 
-    python benchmarks/bench_checkpoint.py [--only WORK] [--gigabytes 1,2,4,8] [--recipe NAME] [--json] [--plot OUT.svg]
+    python benchmarks/bench_checkpoint.py [--only WORK] [--gigabytes 1,2,4,8] [--recipes NAME,...] [--json]
+                                          [--plot OUT.svg]
 
-Works: stream (a synthetic sharded fp16 checkpoint of each size, compressed and given back by the command line, as
-processes of their own; needs twice its size on the disk), lossless (real weights in fp32, bf16 and fp16).
+Works: stream (a synthetic sharded fp16 checkpoint of each size, compressed by each recipe in the fast tier and given
+back by the command line, as processes of their own; needs three times its size on the disk), lossless (real weights in
+fp32, bf16 and fp16). Speed is by the clock, and means something where two cores are free; work is by the time that
+cores worked.
 
 FEATHERWEIGHT_PEERS_PYTHON names an interpreter whose environment has `zipnn` and `zstandard`; without it the rows of
 `lossless` have no peer. FEATHERWEIGHT_MODELS names a folder of .safetensors files for them, beside EfficientNet-lite0
@@ -21,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -41,6 +44,8 @@ from featherweight.recipes.result import coders
 Row = dict[str, Any]
 
 MEMORY, SPEED, GROWTH = 1500, 100, 1.25  # MB; MB of input a second on 2 cores; time a GB at the largest over the least
+CORES = 2
+COLOURS = ("#1f6feb", "#d4572a", "#2a9d5c", "#8250df")
 REPEATS = 5
 SHARD = 1 << 30  # bytes
 
@@ -110,42 +115,54 @@ def _megabytes(used: resource.struct_rusage) -> float:
 
 
 def stream(options: argparse.Namespace) -> Iterator[Row]:
-    """Compresses and gives back a checkpoint of each size; the time must grow as the size does.
+    """Compresses and gives back a checkpoint of each size by each recipe; the time must grow as the size does.
 
     Growth and plot are of the time that cores worked, which other programs on the machine change little.
     """
-    times: list[tuple[float, float]] = []
+    times: dict[str, list[tuple[float, float]]] = {recipe: [] for recipe in options.recipes}
     for gigabytes in options.gigabytes:
         place = Path(tempfile.mkdtemp(prefix="checkpoint-", dir=options.folder))
         try:
             total = _aside(make, place / "model", gigabytes)
-            out, back = place / "model.fwt", place / "back.safetensors"
-            command = ("compress", place / "model", "-r", options.recipe, "-o", out, "--run-dir", place / "r")
-            seconds, busy, memory = run(*command)
-            times.append((total / 1e9, busy))
-            name = f"stream/{gigabytes:g}GB/{options.recipe}"
-            yield row(f"{name}/memory", round(memory), "MB at the peak", MEMORY)
-            speed = round(total / seconds / 1e6, 1)
-            yield row(f"{name}/speed", speed, "MB of input a second", SPEED, at_most=False, seconds=round(seconds, 1))
-            yield row(f"{name}/work", round(total / busy / 1e6, 1), "MB of input a second of a core")
-            yield row(f"{name}/size", round(out.stat().st_size / total, 4), "bytes a byte of input")
-            shutil.rmtree(place / "r")
-            if gigabytes == min(options.gigabytes):
-                seconds, _, memory = run("decompress", out, "-o", back)
-                yield row(f"{name}/back/memory", round(memory), "MB at the peak", MEMORY)
-                yield row(f"{name}/back/speed", round(total / seconds / 1e6, 1), "MB of output a second")
+            for recipe, points in times.items():
+                back = gigabytes == min(options.gigabytes)
+                busy = yield from streamed(place, recipe, f"stream/{gigabytes:g}GB/{recipe}", total, back)
+                points.append((total / 1e9, busy))
         finally:
             shutil.rmtree(place)
-    rates = [seconds / size for size, seconds in times]
-    if len(times) > 1:
-        yield row("stream/growth", round(rates[-1] / rates[0], 3), "core seconds a GB, largest over least", GROWTH)
+    for recipe, points in times.items():
+        rates = [seconds / size for size, seconds in points]
+        if len(points) > 1:
+            value = round(rates[-1] / rates[0], 3)
+            yield row(f"stream/growth/{recipe}", value, "core seconds a GB, last size over first", GROWTH)
     if options.plot:
         options.plot.write_text(plot(times), encoding="utf-8")
 
 
-def plot(points: Sequence[tuple[float, float]]) -> str:
-    """Seconds of a core over gigabytes as SVG, with the line through zero and the last point."""
+def streamed(place: Path, recipe: str, name: str, total: int, back: bool) -> Generator[Row, None, float]:
+    """The rows of one checkpoint of `total` bytes and one recipe; returns the seconds that cores worked."""
+    out, run_dir, restored = place / "model.fwt", place / "run", place / "back.safetensors"
+    words = ("-r", recipe, "--coder", "fast", "--threads", CORES)
+    seconds, busy, memory = run("compress", place / "model", *words, "-o", out, "--run-dir", run_dir)
+    yield row(f"{name}/memory", round(memory), "MB at the peak", MEMORY)
+    speed, times = round(total / seconds / 1e6, 1), {"seconds": round(seconds, 1), "core_seconds": round(busy, 1)}
+    yield row(f"{name}/speed", speed, "MB of input a second", SPEED, at_most=False, **times)
+    yield row(f"{name}/work", round(total / busy / 1e6, 1), "MB of input a second of a core")
+    yield row(f"{name}/size", round(out.stat().st_size / total, 4), "bytes a byte of input")
+    shutil.rmtree(run_dir)
+    if back:
+        seconds, _, memory = run("decompress", out, "-o", restored)
+        yield row(f"{name}/back/memory", round(memory), "MB at the peak", MEMORY)
+        yield row(f"{name}/back/speed", round(total / seconds / 1e6, 1), "MB of output a second")
+        restored.unlink()
+    out.unlink()
+    return busy
+
+
+def plot(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Seconds of a core over gigabytes as SVG; for each recipe its points, and the line through zero and the last."""
     width, height, edge = 480, 300, 48
+    points = [point for curve in curves.values() for point in curve]
     most_x, most_y = max(x for x, _ in points) * 1.1, max(y for _, y in points) * 1.1
 
     def at(x: float, y: float) -> tuple[float, float]:
@@ -156,12 +173,18 @@ def plot(points: Sequence[tuple[float, float]]) -> str:
         text = " ".join(f"{x},{y}" for x, y in (at(*end) for end in ends))
         return f'<polyline points="{text}" fill="none" stroke="#888" {style}/>'
 
-    parts = [line((0, most_y), (0, 0), (most_x, 0)), line((0, 0), points[-1], style='stroke-dasharray="4 4"')]
-    for x, y in points:
-        left, top = at(x, y)
-        parts.append(f'<circle cx="{left}" cy="{top}" r="4" fill="#1f6feb"/>')
-        parts.append(f'<text x="{left}" y="{top - 10}" text-anchor="end">{y:.0f} s</text>')
-        parts.append(f'<text x="{left}" y="{height - edge + 18}" text-anchor="middle">{x:.1f} GB</text>')
+    parts = [line((0, most_y), (0, 0), (most_x, 0))]
+    for number, (name, curve) in enumerate(curves.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        parts.append(line((0, 0), curve[-1], style='stroke-dasharray="4 4"'))
+        for x, y in curve:
+            left, top = at(x, y)
+            parts.append(f'<circle cx="{left}" cy="{top}" r="4" fill="{colour}"/>')
+            parts.append(f'<text x="{left}" y="{top - 10}" text-anchor="end" fill="{colour}">{y:.0f} s</text>')
+        left, top = at(*curve[-1])
+        parts.append(f'<text x="{left}" y="{top + 20}" text-anchor="end" fill="{colour}">{name}</text>')
+    for x in sorted({x for x, _ in points}):
+        parts.append(f'<text x="{at(x, 0)[0]}" y="{height - edge + 18}" text-anchor="middle">{x:.1f} GB</text>')
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif"'
     title = f'<text x="{edge}" y="20">seconds of a core to compress, by size of the checkpoint</text>'
     return "\n".join([f'{head} font-size="12">', *parts, title, "</svg>\n"])
@@ -304,7 +327,9 @@ def main() -> int:
     parser.add_argument("--only", metavar="WORK", help=f"one of: {', '.join(WORKS)}")
     sizes = lambda text: [float(part) for part in text.split(",")]  # noqa: E731 - a converter of one line
     parser.add_argument("--gigabytes", type=sizes, default=[1.0], help="sizes of the synthetic checkpoint")
-    parser.add_argument("--recipe", default="lossless", help="that the checkpoint is compressed by")
+    names = lambda text: text.split(",")  # noqa: E731 - a converter of one line
+    default = ["lossless", "weights_only"]
+    parser.add_argument("--recipes", type=names, default=default, help="that the checkpoint is compressed by")
     parser.add_argument("--folder", type=Path, default=None, help="where there is room for it (default: temporary)")
     parser.add_argument("--plot", type=Path, default=None, help="seconds by size, as SVG")
     parser.add_argument("--seeds", default="0", help="taken for the sake of the other benchmarks; nothing is drawn")

@@ -61,6 +61,28 @@ def test_pressing_the_rate_lowers_the_sum_that_is_minimised():
     assert costs[TRELLIS] < costs[PRESSED]
 
 
+@pytest.mark.parametrize("price", [0.002, 0.02, 0.3])
+def test_where_all_errors_count_alike_sizes_tell_enough(price):
+    """Weights without structure: as good, for a coder with contexts, as weighing each one by its surroundings."""
+    weight, alike = drawn(200, 300), np.ones((200, 300), np.float32)
+    costs = []
+    for importance in (np.ones((1, 1), np.float32), alike):
+        encoding = encoded(Target("w", weight, importance), price, PRESSED)
+        costs.append(float((encoding.to_tensor() - weight).square().sum()) + price * bits(encoding))
+    assert costs[0] == pytest.approx(costs[1], rel=2e-3)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16])
+def test_without_native_code_the_levels_are_the_same(kind, monkeypatch):
+    weight = drawn(300, 256).to(kind)  # enough that values of 16 bits are looked up
+    fast = encoded(Target("w", weight), 0.01, PRESSED)
+    for module in ("magnitudes", "scalar"):
+        monkeypatch.setattr(f"featherweight.numerics.{module}.native", None)
+    slow = encoded(Target("w", weight), 0.01, PRESSED)
+    assert torch.equal(fast.levels, slow.levels)
+    assert torch.equal(fast.to_tensor(), slow.to_tensor())
+
+
 def test_what_matters_more_is_kept_better():
     weight = drawn(50, 60)
     importance = np.ones((50, 60), np.float32)

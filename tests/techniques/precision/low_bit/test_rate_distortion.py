@@ -232,6 +232,14 @@ def test_half_precision_afterwards_changes_no_level(digits):
     assert all(torch.equal(encoding.levels, before[name]) for name, encoding in encodings_of(model).items())
 
 
+def test_what_is_rounded_by_size_takes_little_memory():
+    """So that several large tensors are in work at a time when a checkpoint is streamed."""
+    plain = RateDistortion().working_bytes
+    assert plain <= 16
+    for settings in ({"rows": 0.5}, {"dependent": True}, {"rounding": 0.0}):
+        assert RateDistortion(**settings).working_bytes > 2 * plain
+
+
 def test_shared_weights_are_rounded_afresh(digits):
     model = digits.dense()
     weight = model[0].weight.detach()
