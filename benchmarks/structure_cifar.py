@@ -110,13 +110,21 @@ def our_methods() -> Iterator[Method]:
         slim = {"penalty": penalty, "sparsity_rate": 1.0, "sparsity_epochs": 1 / 3}
         yield ours(f"network slimming, {penalty:g}", "pruning.channel.network_slimming", **slim)
     for kind in ("pruning.channel.lasso", "pruning.filter.thinet"):
-        for shallow in (1.0, 1.5):
-            name = f"{kind.rpartition('.')[2]}, inner layers, shallow {shallow:g}"
-            yield ours(name, kind, keep=STREAMS, shallow=shallow)
-        yield ours(kind.rpartition(".")[2], kind)
-    for kind in ("pruning.filter.taylor", "pruning.channel.collaborative"):
-        refit = {"repair": "least_squares"} | ({"schedule": "one_shot"} if kind.endswith("taylor") else {})
-        yield ours(f"{kind.rpartition('.')[2]}, least squares", kind, **refit)
+        name = kind.rpartition(".")[2]
+        yield ours(name, kind)
+        yield ours(f"{name}, inner layers", kind, keep=STREAMS)
+        yield ours(f"{name}, inner layers, shallow 1.5", kind, keep=STREAMS, shallow=1.5)
+        yield ours(f"{name}, inner layers, global, worth 1", kind, keep=STREAMS, scope="global", worth=1.0)
+    refit = {"repair": "least_squares", "scope": "global"}
+    for kind, more in (("pruning.filter.taylor", {"schedule": "one_shot"}), ("pruning.channel.collaborative", {})):
+        name = kind.rpartition(".")[2]
+        yield ours(f"{name}, least squares", kind, **refit, **more)
+        for worth in (1.0, 2.0):
+            named = f"{name}, inner layers, worth {worth:g}, least squares"
+            yield ours(named, kind, keep=STREAMS, worth=worth, **refit, **more)
+    yield ours(
+        "taylor gate, inner layers, a few at a time, worth 2", "pruning.filter.taylor", keep=STREAMS, worth=2.0, **few
+    )
 
 
 def other_methods() -> Iterator[Method]:
