@@ -4,7 +4,8 @@ Every index of every dimension of every tensor in a network has a cell, a number
 removed together or not at all. Cell 0 stands for everything that never goes: batch, pixels, inputs, outputs.
 
 Where a dimension is a product, as (heads, width) is flattened to features, a relation says so: the cell at (i, j) is
-gone exactly when row i or column j is. So a head can go, or the same place in every head, and nothing else.
+gone exactly when row i or column j is. So a head can go, or the same place in every head, and nothing else. Where
+places are picked by numbers of the network, a place goes with what it picks, and may go alone.
 """
 
 from collections.abc import Sequence
@@ -30,6 +31,14 @@ class Relation:
     columns: Ids
 
 
+@dataclass(frozen=True)
+class Implied:
+    """`effects[i]` is gone when `causes[i]` is, and may be gone without it; both of shape (n,)."""
+
+    causes: Ids
+    effects: Ids
+
+
 class Cells:
     """All cells of a network. Arrays that are handed out stay valid; `find` gives the present representatives."""
 
@@ -37,6 +46,7 @@ class Cells:
         self._parent: Ids = np.zeros(1024, dtype=np.int64)
         self._count = 1
         self.relations: list[Relation] = []
+        self.implied: list[Implied] = []
         self.reasons: list[tuple[Ids, str]] = []
 
     @property
@@ -81,6 +91,10 @@ class Cells:
             self.reasons.append((ids.copy(), reason))
             self.unite(ids, np.zeros_like(ids))
 
+    def imply(self, causes: Ids, effects: Ids) -> None:
+        """Index by index: what goes on the left goes on the right, but not the other way round."""
+        self.implied.append(Implied(causes, effects))
+
     def product(self, parts: Sequence[Ids]) -> Ids:
         """The cells of a flattened dimension: the last part runs fastest."""
         if not parts:
@@ -112,6 +126,8 @@ class Cells:
         count = -1
         while count != (state := self._fingerprint()):
             count = state
+            for item in self.implied:
+                self.pin(item.causes[self.find(item.effects) == PINNED], "a place that is picked of it has to stay")
             seen: dict[bytes, Relation] = {}
             rest = []
             for relation in self.relations:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featherweight.graph.cells import Ids
+from featherweight.graph._closure import spans
+from featherweight.graph.cells import PINNED, Ids
 from featherweight.graph.structure import Structure
 
 
@@ -46,84 +47,121 @@ class Group:
         return len(self.atoms)
 
 
+@dataclass(frozen=True)
+class _Atom:
+    """A cell that can go by itself: no product of others."""
+
+    cell: int
+    kind: str
+    products: frozenset[int]
+
+
 def groups_of(structure: Structure) -> tuple[Group, ...]:
     """All families of channels that can go, in the order of the network."""
-    table = _Table(structure)
-    families: dict[tuple[str, frozenset[int], bytes], list[tuple[int, Ids]]] = {}
-    for atom, kind, products in _atoms(structure, table):
-        members = table.members(atom, products)
-        if members is not None and len(members):
-            families.setdefault((kind, products, table.slot[members].tobytes()), []).append((atom, members))
-    return tuple(table.group(kind, products, found) for (kind, products, _), found in families.items())
+    places = _Places(structure)
+    atoms = _atoms(structure, places)
+    owned = places.owned(np.array([atom.cell for atom in atoms], dtype=np.int64))
+    slots = places.slot[owned.members].tobytes()
+    width = places.slot.itemsize
+    families: dict[tuple[str, frozenset[int], bytes], list[int]] = {}
+    for number, (atom, start, end) in enumerate(zip(atoms, owned.starts.tolist(), owned.ends.tolist(), strict=True)):
+        if start < end:
+            families.setdefault((atom.kind, atom.products, slots[width * start : width * end]), []).append(number)
+    return tuple(
+        places.group(kind, products, np.array([atoms[number].cell for number in found]), owned.stacked(found))
+        for (kind, products, _), found in families.items()
+    )
 
 
-def _atoms(structure: Structure, table: "_Table") -> list[tuple[int, str, frozenset[int]]]:
-    """Every cell that can go by itself, in the order of the tensors: no product of others."""
+def _atoms(structure: Structure, places: "_Places") -> list[_Atom]:
+    """In the order of the tensors; then factors that no tensor has."""
     products = structure.relations
-    made = {int(cell) for item in products for cell in np.unique(item.grid)}
+    made = np.unique(np.concatenate([*(item.grid.ravel() for item in products), np.zeros(0, dtype=np.int64)]))
     kinds: dict[int, str] = {}
     uses: dict[int, set[int]] = {}
     for number, item in enumerate(products):
         for kind, ids in (("column", item.columns), ("row", item.rows)):
-            for cell in np.unique(ids):
-                kinds[int(cell)] = kind
-                uses.setdefault(int(cell), set()).add(number)
-    found = [int(cell) for cell in table.order() if int(cell) not in made]
-    present = set(found)
-    inner = [cell for cell in kinds if cell and cell not in made and cell not in present]
-    return [(cell, kinds.get(cell, "channel"), frozenset(uses.get(cell, ()))) for cell in (*found, *inner)]
+            for cell in np.unique(ids).tolist():
+                kinds[cell] = kind
+                uses.setdefault(cell, set()).add(number)
+    order = places.order()
+    found = order[~np.isin(order, made)].tolist()
+    known = {0, *made.tolist(), *found}
+    found += [cell for cell in kinds if cell not in known]
+    same: dict[frozenset[int], frozenset[int]] = {}  # thousands of atoms share few sets
+    sets = {cell: same.setdefault(frozenset(used), frozenset(used)) for cell, used in uses.items()}
+    return [_Atom(cell, kinds.get(cell, "channel"), sets.get(cell, frozenset())) for cell in found]
 
 
-class _Table:
-    """All places of all tensors, sorted by their cell."""
+@dataclass(frozen=True)
+class _Owned:
+    """What atoms own: atom i has the places `members[starts[i] : ends[i]]`, ascending; none when it cannot go."""
+
+    members: Ids
+    starts: Ids
+    ends: Ids
+
+    def stacked(self, atoms: Sequence[int]) -> Ids:
+        """The places of atoms that have the same number of them, shape (atoms, places)."""
+        starts = self.starts[list(atoms)]
+        count = self.ends[atoms[0]] - starts[0]
+        found: Ids = self.members[starts[:, None] + np.arange(count)]
+        return found
+
+
+class _Places:
+    """All places of all tensors, numbered in the order of the tensors: `slot` and `place` say where each one is."""
 
     def __init__(self, structure: Structure) -> None:
         self.structure = structure
         self.slots = [(name, dim) for name, dims in structure.tensors.items() for dim in range(len(dims))]
         arrays = [ids for dims in structure.tensors.values() for ids in dims]
-        cells = np.concatenate([*arrays, np.zeros(0, dtype=np.int64)])
-        slot = np.repeat(np.arange(len(arrays)), [len(ids) for ids in arrays])
-        place = np.concatenate([*(np.arange(len(ids)) for ids in arrays), np.zeros(0, dtype=np.int64)])
-        free = cells > 0
-        order = np.argsort(cells[free], kind="stable")
-        self._first = cells[free]
-        self.cell, self.slot, self.place = cells[free][order], slot[free][order], place[free][order]
+        sizes = np.array([len(ids) for ids in arrays], dtype=np.int64)
+        self._cell = np.concatenate([*arrays, np.zeros(0, dtype=np.int64)])
+        self.slot = np.repeat(np.arange(len(arrays)), sizes)
+        self.place = spans(np.zeros(len(arrays), dtype=np.int64), sizes)
+        self._sorted = np.argsort(self._cell, kind="stable")
+        self._counts = np.bincount(self._cell, minlength=structure.size)
+        self._counts[PINNED] = 0
+        self._starts = np.cumsum(np.bincount(self._cell, minlength=structure.size)) - self._counts
 
     def order(self) -> Ids:
-        """The cells in the order in which tensors have them."""
-        cells, first = np.unique(self._first, return_index=True)
-        return cells[np.argsort(first)]
+        """The cells in the order in which tensors have them, but the pinned one."""
+        cells, first = np.unique(self._cell[self._cell != PINNED], return_index=True)
+        found: Ids = cells[np.argsort(first)]
+        return found
 
-    def members(self, atom: int, products: frozenset[int]) -> Ids | None:
-        """The numbers of the places that go with an atom; None when it cannot go."""
-        if not products:
-            start, end = np.searchsorted(self.cell, [atom, atom + 1])
-            return np.arange(start, end)
-        cells = self._closure(atom)
-        if cells is None:
-            return None
-        starts = np.searchsorted(self.cell, cells)
-        ends = np.searchsorted(self.cell, cells, side="right")
-        ranges = [np.arange(start, end) for start, end in zip(starts, ends, strict=True)]
-        members = np.concatenate([*ranges, np.zeros(0, dtype=np.int64)])
-        return members[np.lexsort((self.place[members], self.slot[members]))]
+    def owned(self, atoms: Ids) -> _Owned:
+        """The places that go with each atom alone."""
+        closure = self.structure.closure
+        tied = closure.holds(atoms)
+        where = np.flatnonzero(tied)
+        free = np.flatnonzero(~tied)
+        parts = [(free, atoms[free]), *((where[atom], cells) for atom, cells in closure.each(atoms[tied]))]
+        found = [self._places(*part) for part in parts]
+        owner, members = (np.concatenate([pair[side] for pair in found]) for side in (0, 1))
+        counts = np.bincount(owner, minlength=len(atoms))
+        starts = np.zeros(len(atoms), dtype=np.int64)
+        first = np.flatnonzero(np.diff(owner, prepend=-1))
+        starts[owner[first]] = first
+        return _Owned(members, starts, starts + counts)
 
-    def _closure(self, atom: int) -> Ids | None:
-        structure = self.structure
-        gone = np.zeros(structure.size, dtype=bool)
-        gone[atom] = True
-        return np.flatnonzero(gone) if structure.follow(gone) else None
+    def _places(self, atoms: Ids, cells: Ids) -> tuple[Ids, Ids]:
+        """Pairs (atom, cell), those of an atom together, as pairs (atom, place)."""
+        counts = self._counts[cells]
+        places, owner = self._sorted[spans(self._starts[cells], counts)], np.repeat(atoms, counts)
+        order = np.lexsort((places, owner))
+        return owner[order], places[order]
 
-    def group(self, kind: str, products: frozenset[int], found: list[tuple[int, Ids]]) -> Group:
-        """One family out of atoms with the same slots."""
-        members = np.stack([places for _, places in found])
+    def group(self, kind: str, products: frozenset[int], atoms: Ids, members: Ids) -> Group:
+        """One family out of atoms whose places `members`, shape (atoms, places), are in the same slots."""
         slot, place = self.slot[members[0]], self.place[members]
+        starts = np.flatnonzero(np.diff(slot, prepend=-1))
         slots = []
-        for number in dict.fromkeys(slot.tolist()):
-            name, dim = self.slots[number]
+        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(slot)], strict=True):
+            name, dim = self.slots[slot[start]]
             role = self.structure.flow.roles.get((name, dim), "")
-            slots.append(Slot(name, dim, role, place[:, slot == number]))
-        atoms = np.array([atom for atom, _ in found], dtype=np.int64)
+            slots.append(Slot(name, dim, role, np.ascontiguousarray(place[:, start:end])))
         return Group(_name(slots), kind, atoms, tuple(slots), products)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherweight.errors import SurgeryError
-from featherweight.graph.cells import Ids, Relation
+from featherweight.graph._closure import Closure, components
+from featherweight.graph.cells import Ids, Implied, Relation
 from featherweight.graph.flow import Flow
 
 Mask: TypeAlias = NDArray[np.bool_]
@@ -28,45 +29,20 @@ class Structure:
             for item in flow.cells.relations
         ]
         self.size = flow.cells.count
-        self._near = _components(self.relations)
-        self._cells = [
-            np.unique(np.concatenate([item.grid.ravel(), item.rows, item.columns])) for item in self.relations
-        ]
-        self._holding: dict[int, list[int]] = {}  # the relations in which a cell is
-        for number, cells in enumerate(self._cells):
-            for cell in cells.tolist():
-                self._holding.setdefault(cell, []).append(number)
+        self.implied = [Implied(find(item.causes), find(item.effects)) for item in flow.cells.implied]
+        self.closure = Closure(self.relations, self.implied, self.size)
+        self._near: dict[int, list[int]] = {}
+        self._labels = components(self.relations, self.size)
+        for number, label in enumerate(self._labels):
+            self._near.setdefault(label, []).append(number)
 
     def near(self, relations: Iterable[int]) -> list[int]:
         """The numbers of all relations that share cells with these, directly or through others."""
-        return sorted({other for number in relations for other in self._near[number]})
+        return sorted({other for number in relations for other in self._near[self._labels[number]]})
 
     def follow(self, gone: Mask) -> bool:
-        """Marks what products imply; whether the result is one that products allow, and spares what is pinned.
-
-        Only relations that hold something that goes are looked at, so a few channels cost little in any network.
-        """
-        waiting = dict.fromkeys(self._touched(np.flatnonzero(gone)))
-        seen: set[int] = set()
-        while waiting:
-            number = next(iter(waiting))
-            del waiting[number]
-            seen.add(number)
-            item, cells = self.relations[number], self._cells[number]
-            before = gone[cells]
-            gone[item.grid[gone[item.rows]]] = True
-            gone[item.grid[:, gone[item.columns]]] = True
-            grid = gone[item.grid]
-            gone[item.rows[grid.all(axis=1)]] = True
-            gone[item.columns[grid.all(axis=0)]] = True
-            waiting.update(dict.fromkeys(self._touched(cells[gone[cells] & ~before])))
-        chosen = [self.relations[number] for number in seen]
-        fits = all(bool((gone[item.grid] == (gone[item.rows][:, None] | gone[item.columns])).all()) for item in chosen)
-        return fits and not gone[0]
-
-    def _touched(self, cells: Ids) -> list[int]:
-        """The relations in which these cells are; the pinned one ends it all anyway."""
-        return [number for cell in cells.tolist() if cell for number in self._holding.get(cell, ())]
+        """Marks what products and picked places imply; whether the result can be, and spares what is pinned."""
+        return self.closure.follow(gone)
 
     def gone(self, atoms: Ids | Sequence[int]) -> Mask:
         """The cells that are gone when these atoms are.
@@ -103,23 +79,3 @@ class Structure:
                     )
                 found.setdefault(name, {})[dim] = np.flatnonzero(~lost)
         return found
-
-
-def _components(relations: Sequence[Relation]) -> list[list[int]]:
-    """For each relation: those that share a cell with it, transitively, itself included."""
-    parent = list(range(len(relations)))
-
-    def top(number: int) -> int:
-        while parent[number] != number:
-            number = parent[number]
-        return number
-
-    owner: dict[int, int] = {}
-    for number, item in enumerate(relations):
-        for cell in np.unique(np.concatenate([item.grid.ravel(), item.rows, item.columns])).tolist():
-            if cell:
-                parent[top(number)] = top(owner.setdefault(cell, number))
-    groups: dict[int, list[int]] = {}
-    for number in range(len(relations)):
-        groups.setdefault(top(number), []).append(number)
-    return [groups[top(number)] for number in range(len(relations))]
