@@ -67,7 +67,11 @@ def test_nothing_large_enough(images):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"budget": 2.0}, {"nonzeros": 0.0}, {"atoms": (1.5,)}, {"ranks": (0.0,)}, {"sweeps": -1}, {"smallest": 0}]
+    "wrong",
+    [
+        *({"budget": 2.0}, {"nonzeros": 0.0}, {"atoms": (1.5,)}, {"ranks": (0.0,)}),
+        *({"sweeps": -1}, {"smallest": 0}, {"starts": 0}),
+    ],
 )
 def test_settings_out_of_range(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):

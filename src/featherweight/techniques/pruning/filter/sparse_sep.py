@@ -38,7 +38,8 @@ class SparseSep(Technique):
     atoms: tuple[float, ...] = (1 / 6, 1 / 4, 1 / 2, 1.0)  # shares of a linear layer's smaller side, tried in order
     nonzeros: float = 1 / 3  # values in each column of the codes, as a share of the atoms, above 0 up to 1
     ranks: tuple[float, ...] = (0.125, 0.25, 0.5, 0.75)  # shares of the rank at which a convolution costs as before
-    sweeps: int = 10  # of dictionary learning, >= 0
+    sweeps: int = 20  # of dictionary learning, >= 0
+    starts: int = 1  # of which the best dictionary is taken, >= 1; more find what is planted more surely
     smallest: int = 1024  # weights of a layer that is looked at, >= 1
 
     def __post_init__(self) -> None:
@@ -47,8 +48,9 @@ class SparseSep(Technique):
         for name in ("atoms", "ranks"):
             if not all(0 < share <= 1 for share in getattr(self, name)):
                 raise ConfigError("shares lie above 0 and up to 1", where=name, value=getattr(self, name))
-        if self.sweeps < 0 or self.smallest < 1:
-            raise ConfigError("out of range", where="sweeps, smallest", value=(self.sweeps, self.smallest))
+        if self.sweeps < 0 or self.smallest < 1 or self.starts < 1:
+            values = (self.sweeps, self.smallest, self.starts)
+            raise ConfigError("out of range", where="sweeps, smallest, starts", value=values)
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         """See Technique.apply.
@@ -98,7 +100,8 @@ class SparseSep(Technique):
                 count = max(1, round(share * min(out, inputs)))
                 values = max(1, round(self.nonzeros * count))
                 if out * count + 1.5 * values * inputs < out * inputs:  # an index is half a value
-                    yield _dictionary(layer, *ksvd(layer.weight, count, values, generator, self.sweeps))
+                    found = ksvd(layer.weight, count, values, generator, self.sweeps, self.starts)
+                    yield _dictionary(layer, *found)
         elif isinstance(layer, nn.Conv2d):
             even = layer.out_channels * layer.in_channels * layer.kernel_size[0]
             even //= layer.out_channels + layer.in_channels
