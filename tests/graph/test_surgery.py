@@ -299,3 +299,11 @@ def test_a_tied_head_that_stays_whole_holds_its_outputs_only():
     cut = surgery.remove(model, known, known.groups[0].atoms[:2])
     assert cut.embed.weight.shape == (7, 4)
     assert cut.a_head.weight is cut.embed.weight
+
+
+@pytest.mark.parametrize("wrong", [-1, 0, 10**9])
+def test_a_number_that_is_no_atom_is_refused(wrong):
+    model, example = shaken(LeNet5()), torch.randn(1, 1, 28, 28)
+    known = surgery.anatomy(model, example)
+    with pytest.raises(SurgeryError, match=rf"no channel has this number \(got \[{wrong}\]\)"):
+        surgery.remove(model, known, [*known.groups[0].atoms[:2].tolist(), wrong])

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from featherweight.errors import SurgeryError
 from featherweight.graph._attributes import UnsolvableError, Value, settings_for
-from featherweight.graph._replay import perform
+from featherweight.graph._replay import perform, renumbered
 from featherweight.graph.cells import Ids
 from featherweight.graph.constants import shifts
 from featherweight.graph.cost import Cost
@@ -61,8 +62,29 @@ class Anatomy:
         return (*dict.fromkeys(unknown), *(f"{place or 'the network'}: {what}" for place, what in flow.fixed))
 
     def gone(self, atoms: Ids | Sequence[int]) -> Mask:
-        """The cells that are gone when these atoms (of `groups`) are. Raises: SurgeryError when they do not fit."""
+        """The cells that are gone when these atoms (of `groups`) are.
+
+        Raises: SurgeryError when they do not fit each other, and for a number that is no atom of a group.
+        """
+        asked = np.asarray(atoms, dtype=np.int64).reshape(-1)
+        within = (asked >= 0) & (asked < len(self._is_atom))
+        wrong = asked[~(within & self._is_atom[np.where(within, asked, 0)])]
+        if len(wrong):
+            raise SurgeryError(
+                "no channel has this number",
+                where="atoms",
+                value=wrong[:12].tolist(),
+                fix="Take numbers out of `atoms` of one of the groups.",
+            )
         return self.structure.gone(atoms)
+
+    @cached_property
+    def _is_atom(self) -> Mask:
+        atoms = [group.atoms for group in self.groups]
+        found = np.zeros(max((int(each.max()) for each in atoms), default=0) + 1, dtype=np.bool_)
+        for each in atoms:
+            found[each] = True
+        return found
 
     def group(self, name: str) -> Group:
         """The group that the layer of this path makes.
@@ -85,10 +107,10 @@ def anatomy(model: nn.Module, example: Any, keep: Iterable[str] = ()) -> Anatomy
     """
     inputs = tuple(example) if isinstance(example, tuple | list) else (example,)
     if isinstance(model, GraphModule):
-        flow = Flow.of(model.graph, None, tuple(keep))
+        flow = Flow.of(model.graph, None, tuple(keep), tensors_of(model.graph, model))
     else:
         recorded = record(model, inputs, whole=True)
-        flow = Flow.of(recorded.graph, recorded, tuple(keep))
+        flow = Flow.of(recorded.graph, recorded, tuple(keep), tensors_of(recorded.graph, model))
     structure = Structure(flow)
     return Anatomy(structure, groups_of(structure), inputs)
 
@@ -110,8 +132,9 @@ def remove(
     tensors = tensors_of(known.structure.flow.graph, model)
     if isinstance(model, GraphModule):
         cut = {name: cut_tensor(item, kept.get(name, {})) for name, item in tensors.items()}
+        cut |= {name: renumbered(name, cut[name], cells) for name, cells in _picks(known, gone).items()}
         return to_module(cut_graph(known.structure, gone), cut)
-    step = _step(known, kept, settings_for(known.structure, gone, model))
+    step = _step(known, gone, settings_for(known.structure, gone, model))
     if in_place:
         perform(model, step)
         keep_log(model, log_of(model) + Log((step,)))
@@ -122,13 +145,23 @@ def remove(
     return changed
 
 
-def _step(known: Anatomy, kept: Mapping[str, Mapping[int, Ids]], settings: Settings) -> Removal:
+def _step(known: Anatomy, gone: Mask, settings: Settings) -> Removal:
     sizes = known.structure.tensors
     cuts = {
         name: tuple(Cut.of(dim, len(sizes[name][dim]), indices.tolist()) for dim, indices in sorted(dims.items()))
-        for name, dims in kept.items()
+        for name, dims in known.structure.kept(gone).items()
     }
-    return Removal(cuts, settings)
+    return Removal(cuts, settings, _picks(known, gone))
+
+
+def _picks(known: Anatomy, gone: Mask) -> dict[str, Cut]:
+    """The tensors whose values are numbers of channels, of which some go: what is left of these channels."""
+    flow, found = known.structure.flow, {}
+    for name, ids in flow.picks.items():
+        lost = gone[flow.cells.find(ids)]
+        if lost.any():
+            found[name] = Cut.of(0, len(ids), np.flatnonzero(~lost).tolist())
+    return found
 
 
 def _fold_constants(

@@ -27,6 +27,7 @@ from featherweight.graph.surgery import Anatomy, Group
 from featherweight.profiling.latency import Latency
 from featherweight.techniques.base import Technique
 from featherweight.techniques.pruning._budget import Budget, Chosen, candidates, choose
+from featherweight.techniques.pruning._patterns import all_match
 from featherweight.techniques.pruning._repair import Repair, repaired
 
 
@@ -135,8 +136,9 @@ class Structured(Technique):
 def look(model: nn.Module, context: Context, keep: Sequence[str] = ()) -> Anatomy:
     """The anatomy of the model on the task's example.
 
-    Raises: TechniqueError when the model cannot be traced.
+    Raises: TechniqueError when the model cannot be traced, and for a pattern that matches no module.
     """
+    all_match(keep, [name for name, _ in model.named_modules(remove_duplicate=False)], "keep")
     try:
         return surgery.anatomy(model, context.example, keep)
     except TraceError as error:

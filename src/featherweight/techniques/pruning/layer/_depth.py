@@ -21,6 +21,7 @@ from featherweight.graph.record import record
 from featherweight.graph.surgery import replace
 from featherweight.profiling.latency import Latency
 from featherweight.techniques.base import Technique
+from featherweight.techniques.pruning._patterns import all_match
 from featherweight.techniques.pruning.layer._features import FeatureRepair
 from featherweight.training.capture import recalibrate
 
@@ -88,17 +89,16 @@ class DepthPruning(Technique):
 
     def __post_init__(self) -> None:
         fits = {
-            "ratio": 0 <= self.ratio < 1,
-            "examples": self.examples >= 1,
-            "steps": self.steps >= 0,
-            "rate": 0 < self.rate < inf,
-            "epochs": 0 <= self.epochs < inf,
-            "learning_rate": 0 < self.learning_rate < inf,
+            "ratio": (0 <= self.ratio < 1, "Use a share from 0 up to below 1."),
+            "examples": (self.examples >= 1, "Use 1 or more."),
+            "steps": (self.steps >= 0, "Use 0 or more."),
+            "rate": (0 < self.rate < inf, "Use a positive number."),
+            "epochs": (0 <= self.epochs < inf, "Use a finite number from 0."),
+            "learning_rate": (0 < self.learning_rate < inf, "Use a positive number."),
         }
-        for name, good in fits.items():
+        for name, (good, fix) in fits.items():
             if not good:
-                value = getattr(self, name)
-                raise ConfigError("out of range", where=name, value=value, fix="See the comment of the setting.")
+                raise ConfigError("out of range", where=name, value=getattr(self, name), fix=fix)
 
     @abstractmethod
     def choose(self, model: nn.Module, choices: Choices, context: Context) -> Collection[int]:
@@ -110,7 +110,8 @@ class DepthPruning(Technique):
         Records "removed" and "left" (paths of blocks), "asked" and "reached" (shares of `of`), "whole" (blocks that
         have to stay, and why) and, with repaired features, "feature_error" (by gap: before and after).
 
-        Raises: TechniqueError when the model cannot be looked at or has no blocks that can go.
+        Raises: TechniqueError when the model cannot be looked at or has no blocks that can go, and for a pattern that
+        matches no module.
         """
         choices = self.choices(model, context)
         if self.ratio == 0:
@@ -132,7 +133,10 @@ class DepthPruning(Technique):
         return model
 
     def choices(self, model: nn.Module, context: Context) -> Choices:
-        """What may go, and what it saves."""
+        """What may go, and what it saves. Raises: TechniqueError, as `apply` does."""
+        names = [name for name, _ in model.named_modules(remove_duplicate=False)]
+        all_match(self.blocks, names, "blocks")
+        all_match(self.keep, names, "keep")
         try:
             found = blocks_of(model, context.example)
         except TraceError as error:
@@ -150,8 +154,8 @@ class DepthPruning(Technique):
             raise TechniqueError(
                 "the model has no blocks that can go",
                 where=type(model).__name__,
-                value=reasons or [block.path for block in found][:12],
-                fix="A block gives a tensor of the shape that it gets; name modules in `blocks`.",
+                value=reasons or "no module gives a tensor of the shape that it gets, nor is added to one",
+                fix=f"In `blocks` one can name {', '.join(block.path for block in found[:12])}." if found else "",
             )
         whole, savings = self._costs(model, depth, free, context)
         left_whole = {path: reason for path, reason in reasons.items() if reason}
