@@ -143,3 +143,35 @@ def test_data_that_is_no_step_is_refused(plain):
 def test_names_and_integers():
     assert [is_name(name) for name in ("", "a", "a.b", "a..b", ".", 1, "x" * 1025)] == [True] * 3 + [False] * 4
     assert [is_integer(value, 0) for value in (0, -1, True, 1.0, 2**31 + 1)] == [True] + [False] * 4
+
+
+def test_numbers_of_places_are_read_back_as_they_were_written():
+    step = Removal({}, (), {"choice.indices": Cut.of(0, 9, [1, 2, 7])})
+    plain = json.loads(json.dumps(step.plain()))
+    assert plain["renumber"] == {"choice.indices": [9, [[1, 2], [7, 1]]]}
+    assert list(plain) == ["do", "tensors", "set", "renumber"]
+    assert read_step(plain) == step
+    assert step.weight == 3
+    assert "renumber" not in Removal({}).plain()
+
+
+@pytest.mark.parametrize(
+    ("renumber", "message"),
+    [
+        ([], "by name of tensor"),
+        ({"": [4, [[0, 1]]]}, "without empty parts"),
+        ({"a": [4]}, "2 entries"),
+        ({"a": [0, 4, [[0, 1]]]}, "2 entries"),
+        ({"a": [4, []]}, "at least one"),
+        ({"a": [4, [[2, 3]]]}, "ascend"),
+        ({"a": [2**31 + 1, [[0, 1]]]}, "size"),
+    ],
+)
+def test_wrong_numbers_of_places_are_refused(renumber, message):
+    with pytest.raises(UsageError, match=message):
+        read_step({"do": "remove", "tensors": {}, "set": [], "renumber": renumber})
+
+
+def test_a_replacement_counts_nothing_anew():
+    with pytest.raises(UsageError, match="no other"):
+        read_step({"do": "replace", "modules": [], "renumber": {}})

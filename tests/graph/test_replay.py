@@ -250,3 +250,52 @@ def test_attention_keeps_its_sizes_right():
     x = torch.randn(3, 2, 4)
     assert small(x, x, x)[0].shape == (3, 2, 4)
     assert (small.embed_dim, small.head_dim, small.kdim) == (4, 2, 4)
+
+
+class Choosing(nn.Module):
+    def __init__(self, numbers=(0, 2, 5, 7, 2)):
+        super().__init__()
+        self.register_buffer("first", torch.tensor(numbers))
+        self.register_buffer("second", self.first)
+        self.weight = nn.Parameter(torch.zeros(3))
+
+
+def test_numbers_of_places_become_those_of_what_is_left():
+    step = Removal({"first": cut(0, 5, [1, 2, 4])}, (), {"first": Cut.of(0, 9, [1, 2, 5, 6])})
+    model = replay(Choosing(), Log((step,)))
+    assert model.first.tolist() == [1, 2, 1]
+    assert model.second is model.first
+    assert model.first.dtype == torch.int64
+
+
+def test_the_number_of_a_place_that_is_gone_is_one_of_a_place():
+    model = replay(Choosing(), Log((Removal({}, (), {"first": Cut.of(0, 9, [1, 5])}),)))
+    assert model.first.tolist() == [0, 0, 1, 0, 0]
+
+
+def test_numbers_of_places_of_any_size_take_no_room():
+    model = replay(Choosing(), Log((Removal({}, (), {"second": Cut(0, 2**31, ((1, 2**31 - 1),))}),)))
+    assert model.first.tolist() == [0, 1, 4, 6, 1]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "name", "message"),
+    [
+        ((0, 9), "first", "places of 9"),
+        ((0, -1), "first", "places of 9"),
+        ((0.0, 1.0), "first", "integers"),
+        ((0, 1), "weight", "integers"),
+        ((0, 1), "third", "no parameter or buffer"),
+    ],
+)
+def test_what_are_no_numbers_of_these_places_is_refused(numbers, name, message):
+    model = Choosing(numbers)
+    with pytest.raises(UsageError, match=message):
+        replay(model, Log((Removal({}, (), {name: Cut.of(0, 9, [1, 5])}),)))
+    assert model.first.shape == (2,)
+
+
+def test_two_names_of_one_tensor_are_counted_anew_alike():
+    step = Removal({}, (), {"first": Cut.of(0, 9, [1, 5]), "second": Cut.of(0, 9, [1, 6])})
+    with pytest.raises(UsageError, match=r"second.*same tensor as first"):
+        replay(Choosing(), Log((step,)))

@@ -1,6 +1,6 @@
 """What a rule of channel flow works with: the cells of a node's arguments, and the words to say how they go on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, TypeAlias
@@ -44,6 +44,15 @@ class State:
     columns: set[tuple[str, int]] = field(default_factory=set)  # what some layer reads its inputs by, tied weights too
     barriers: list[tuple[str, str]] = field(default_factory=list)  # operator, module path
     ranges: dict[str, list[tuple[Ids, Ids]]] = field(default_factory=dict)  # of a tensor: what was there, what is read
+    numbers: Mapping[str, Ids] = field(
+        default_factory=dict
+    )  # the network's own rows of integers
+    picks: dict[str, Ids] = field(default_factory=dict)  # of those that follow: the places that they pick from
+
+    @cached_property
+    def users(self) -> dict[int, list[int]]:
+        """Which nodes read a value."""
+        return self.graph.users()
 
 
 class Site:

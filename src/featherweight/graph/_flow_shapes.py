@@ -6,9 +6,8 @@ from math import prod
 import numpy as np
 
 from featherweight.graph._flow_base import Dims, Result, Site, axis, pinned, replaced, rule
-from featherweight.graph._flow_layers import broadcast
 from featherweight.graph.cells import Cells, Ids
-from featherweight.graph.ir import Meta, Ref
+from featherweight.graph.ir import Ref
 
 # reshaping -------------------------------------------------------------------------------------------------------
 
@@ -309,52 +308,6 @@ def unfold(site: Site) -> Result:
     site.pin(inputs[dim], "windows are taken of it")
     shape = site.out_shape()
     return (*replaced(inputs, dim, pinned((shape[dim],))[0]), *pinned((shape[-1],)))
-
-
-@rule("index")
-def index(site: Site) -> Result:
-    """Places by number: the indexed dimensions stay whole, the others go through."""
-    inputs, indices = site.dims(site.given["self"]), site.given["indices"]
-    used = [place for place, item in enumerate(indices) if isinstance(item, Ref)]
-    for place in used:
-        site.pin(inputs[place], "its places are picked by number")
-    tables = [site.dims(indices[place]) for place in used]
-    found = broadcast(site, tables)
-    if used != list(range(used[0], used[0] + len(used))) or not _is_integer(site, indices[used[0]]):
-        return site.barrier()
-    return (*inputs[: used[0]], *found, *inputs[used[-1] + 1 :])
-
-
-def _is_integer(site: Site, value: Ref) -> bool:
-    meta = site.state.graph.meta(value)
-    return isinstance(meta, Meta) and str(meta.dtype) != "torch.bool"
-
-
-@rule("index_select")
-def index_select(site: Site) -> Result:
-    """Places of one dimension by number; a place that is picked goes with the number that picks it."""
-    inputs, numbers = site.dims(site.given["self"]), site.dims(site.given["index"])
-    dim = axis(site.given["dim"], inputs)
-    site.pin(inputs[dim], "its places are picked by number")
-    size = site.out_shape()[dim]
-    return replaced(inputs, dim, numbers[0] if len(numbers) == 1 else pinned((size,))[0])
-
-
-@rule("gather", "take_along_dim")
-def gather(site: Site) -> Result:
-    """Places of one dimension, chosen anew at each place of the others."""
-    inputs, chosen = site.dims(site.given["self"]), site.dims(site.given.get("index", site.given.get("indices")))
-    if site.given["dim"] is None or len(inputs) != len(chosen):
-        return site.barrier()
-    dim = axis(site.given["dim"], inputs)
-    site.pin(inputs[dim], "its places are picked by number")
-    for place, (ids, other) in enumerate(zip(inputs, chosen, strict=True)):
-        if place != dim and len(ids) == len(other):
-            site.unite(ids, other)
-        elif place != dim:
-            site.pin(ids, "only some of its places are read")
-            site.pin(other, "it says which place is read, by its own")
-    return chosen
 
 
 @rule("slice_scatter", "select_scatter")

@@ -4,7 +4,7 @@ Whatever makes a step checks it, a program that cuts or a reader of a file: ther
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, TypeAlias
 
@@ -99,17 +99,21 @@ class Removal:
     """Channels taken out: cuts by name of parameter or buffer, and attributes (module path, name, value) to set.
 
     A name may be dotted ("config.num_heads"): then only the module of this path gets a changed copy of `config`.
+    `renumbered` are tensors (after their cuts) whose values are numbers of places: the cut of dimension 0 says which of
+    these places stay, and each number becomes that of its place among them.
 
     Raises: UsageError for what the log does not allow.
     """
 
     tensors: Mapping[str, tuple[Cut, ...]]
     settings: tuple[tuple[str, str, Value], ...] = ()
+    renumbered: Mapping[str, Cut] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, cuts in self.tensors.items():
+        for name in (*self.tensors, *self.renumbered):
             if not is_name(name) or not name:
                 raise UsageError("a name of a tensor is a text without empty parts", where="remove", value=name)
+        for name, cuts in self.tensors.items():
             dims = [cut.dim for cut in cuts]
             if not dims or sorted(set(dims)) != dims:
                 raise UsageError("a tensor has one cut for each of some ascending dimensions", where=name, value=dims)
@@ -125,20 +129,24 @@ class Removal:
                 raise UsageError("a setting is an integer or some", where=f"{path}.{attribute}", value=value)
 
     def plain(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {
+        """As JSON data; "renumber" stands there where something is."""
+        plain: dict[str, Any] = {
             "do": "remove",
             "tensors": {name: [cut.plain() for cut in cuts] for name, cuts in self.tensors.items()},
             "set": [
                 [path, name, list(value) if isinstance(value, tuple) else value] for path, name, value in self.settings
             ],
         }
+        if self.renumbered:
+            plain["renumber"] = {name: cut.plain()[1:] for name, cut in self.renumbered.items()}
+        return plain
 
     @property
     def weight(self) -> int:
         """How many values the step says, about."""
-        runs = sum(len(cut.kept) for cuts in self.tensors.values() for cut in cuts)
-        return len(self.tensors) + runs + sum(_length(value) for _, _, value in self.settings)
+        cuts = [*(cut for cuts in self.tensors.values() for cut in cuts), *self.renumbered.values()]
+        runs = sum(len(cut.kept) for cut in cuts)
+        return len(self.tensors) + len(self.renumbered) + runs + sum(_length(value) for _, _, value in self.settings)
 
 
 def _is_attribute(part: str) -> bool:
@@ -199,14 +207,15 @@ def read_step(plain: Any) -> Step:
     kind = plain.get("do") if type(plain) is dict else None
     if type(kind) is not str or kind not in kinds:
         raise UsageError('a step does "remove" or "replace"', where="step", value=kind)
-    _expect_keys(plain, ("do", *kinds[kind]), kind)
+    more = ("renumber",) if kind == "remove" and "renumber" in plain else ()
+    _expect_keys(plain, ("do", *kinds[kind], *more), kind)
     if kind == "replace":
         entries = _entries(plain["modules"], 2, "modules")
         return Replacement(tuple((path, description) for path, description in entries))
     if type(plain["tensors"]) is not dict:
         raise UsageError("cuts stand by name of tensor", where="tensors", value=plain["tensors"])
     tensors = {name: tuple(_cuts(cuts, name)) for name, cuts in plain["tensors"].items()}
-    return Removal(tensors, tuple(_settings(plain["set"])))
+    return Removal(tensors, tuple(_settings(plain["set"])), _renumbered(plain.get("renumber", {})))
 
 
 def _expect_keys(plain: Mapping[str, Any], keys: Iterable[str], where: str) -> None:
@@ -223,6 +232,16 @@ def _entries(plain: Any, length: int, where: str) -> list[list[Any]]:
 def _cuts(plain: Any, name: str) -> Iterable[Cut]:
     for dim, size, runs in _entries(plain, 3, name):
         yield Cut(dim, size, tuple(tuple(run) for run in _entries(runs, 2, name)))
+
+
+def _renumbered(plain: Any) -> dict[str, Cut]:
+    if type(plain) is not dict:
+        raise UsageError("what is left of the numbered places stands by name of tensor", where="renumber", value=plain)
+    found = {}
+    for name, entry in plain.items():
+        ((size, runs),) = _entries([entry], 2, name)
+        found[name] = Cut(0, size, tuple(tuple(run) for run in _entries(runs, 2, name)))
+    return found
 
 
 def _settings(plain: Any) -> Iterable[tuple[str, str, Value]]:

@@ -81,19 +81,23 @@ class _Tensors:
 def _remove(model: nn.Module, step: Removal) -> None:
     tensors = _Tensors.of(model)
     names = tensors.names_of()
-    done: dict[int, tuple[str, tuple[Cut, ...]]] = {}
+    done: dict[int, tuple[str, tuple[Any, ...]]] = {}
     owners: dict[str, nn.Module] = {}
-    for name, cuts in step.tensors.items():
+    for name in dict.fromkeys((*step.tensors, *step.renumbered)):
+        cuts, number = step.tensors.get(name, ()), step.renumbered.get(name)
         tensor = tensors.by_name.get(name)
         if tensor is None:
             raise UsageError("the model has no parameter or buffer of this name", value=name, fix=_ELSEWHERE)
-        first, same = done.setdefault(id(tensor), (name, cuts))
-        if same != cuts:
+        first, same = done.setdefault(id(tensor), (name, (cuts, number)))
+        if same != (cuts, number):
             raise UsageError(f"it is the same tensor as {first}, and the log cuts it otherwise", where=name, value=cuts)
         if first != name:
             continue
         tensors.free(tensor, name)
         new = _cut(name, tensor, cuts)
+        if number is not None:
+            with torch.no_grad():
+                new.copy_(renumbered(name, new, number))
         for alias in names[id(tensor)]:
             path, _, own = alias.rpartition(".")
             owners[path] = model.get_submodule(path)
@@ -126,6 +130,25 @@ def _cut(name: str, tensor: Tensor, cuts: Iterable[Cut]) -> Tensor:
     new = nn.Parameter(values, requires_grad=tensor.requires_grad)
     vars(new).update(vars(tensor))  # what people note on parameters, such as "no weight decay"
     return new
+
+
+def renumbered(name: str, numbers: Tensor, cut: Cut) -> Tensor:
+    """Numbers of places, when only those that the cut keeps are left: the number of each among these.
+
+    A number whose place is gone becomes 0: it is in the network that is rebuilt until its state is loaded.
+    Raises: UsageError for what are no numbers of as many places as the cut says.
+    """
+    if numbers.dtype not in (torch.int32, torch.int64):
+        raise UsageError("the log counts its values anew, so they are integers", where=name, value=numbers.dtype)
+    if numbers.device.type == "meta":
+        return numbers
+    if numbers.numel() and not 0 <= int(numbers.min()) <= int(numbers.max()) < cut.size:
+        raise UsageError(f"its values are places of {cut.size}", where=name, value=numbers.tolist()[:8], fix=_ELSEWHERE)
+    starts, counts = torch.tensor(cut.kept, device=numbers.device).T.contiguous()
+    run = (torch.searchsorted(starts, numbers.to(torch.int64), right=True) - 1).clamp_(min=0)
+    offset = numbers - starts[run]
+    stays = (offset >= 0) & (offset < counts[run])
+    return torch.where(stays, offset + (counts.cumsum(0) - counts)[run], 0).to(numbers.dtype)
 
 
 def _put(owner: nn.Module, name: str, tensor: Tensor) -> None:

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from featherweight.graph import _flow_elementwise, _flow_layers, _flow_recurrent, _flow_shapes
+from featherweight.graph import _flow_elementwise, _flow_layers, _flow_picks, _flow_recurrent, _flow_shapes
 from featherweight.graph._flow_base import RULES, Count, Dims, Result, Site, State, pinned, rule
 from featherweight.graph.cells import Cells, Ids
 from featherweight.graph.ir import Graph, Meta, leaves
@@ -24,7 +26,13 @@ from featherweight.graph.record import Recording
 
 __all__ = ["Count", "Dims", "Flow", "Site", "rule"]
 
-_RULE_FILES = (_flow_elementwise, _flow_layers, _flow_recurrent, _flow_shapes)  # importing them fills RULES
+_RULE_FILES = (
+    _flow_elementwise,
+    _flow_layers,
+    _flow_picks,
+    _flow_recurrent,
+    _flow_shapes,
+)  # they fill RULES
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,7 @@ class Flow:
 
     `dims` gives for each value its cells, `counts` the integers that follow them. `roles` says what a dimension of a
     named tensor means: "out", "in", "each" (one value a channel), "scale". `barriers` are (operator, module path).
+    `picks` are the tensors whose values are numbers of places, with the cells of these places.
     """
 
     graph: Graph
@@ -44,16 +53,22 @@ class Flow:
     barriers: tuple[tuple[str, str], ...] = ()
     fixed: tuple[tuple[str, str], ...] = field(default=())  # module path, what its code says
     used: tuple[Expr, ...] = ()  # what the code computes other numbers from, which have to stay
+    picks: Mapping[str, Ids] = field(default_factory=dict)
 
     @staticmethod
-    def of(graph: Graph, code: Recording | None = None, keep: Sequence[str] = ()) -> "Flow":
+    def of(
+        graph: Graph,
+        code: Recording | None = None,
+        keep: Sequence[str] = (),
+        tensors: Mapping[str, Tensor] | None = None,
+    ) -> "Flow":
         """The flow of channels through a graph.
 
         `code` is the recording that it is from, which says what integers of the graph come from; None: all may change,
         because nobody's code made them (a graph from a file). `keep` are patterns of module paths whose outputs stay
-        whole.
+        whole. `tensors` are the network's: what picks channels by numbers that are among them can follow.
         """
-        state = State(graph, Cells(), _known(graph))
+        state = State(graph, Cells(), _known(graph), numbers=_numbers(graph, tensors or {}))
         _name_tensors(state)
         for number, node in enumerate(graph.nodes, graph.first_node):
             site = Site(state, number, node)
@@ -76,6 +91,7 @@ class Flow:
             tuple(state.barriers),
             fixed,
             () if code is None else _used(state, code),
+            state.picks,
         )
 
     def tensor_dims(self) -> dict[str, Dims]:
@@ -96,6 +112,16 @@ def _known(graph: Graph) -> dict[int, Result]:
     return {
         number: pinned(meta.shape) if isinstance(meta, Meta) else ()
         for number, meta in enumerate(graph.sizes[: len(graph.inputs)])
+    }
+
+
+def _numbers(graph: Graph, tensors: Mapping[str, Tensor]) -> dict[str, Ids]:
+    """The values of integers in a row, of tensors that surgery can reach."""
+    reached = {name: tensors[name] for name in graph.tensors if name in tensors and name not in graph.constants}
+    return {
+        name: tensor.detach().cpu().numpy().astype(np.int64)
+        for name, tensor in reached.items()
+        if tensor.dim() == 1 and tensor.dtype in (torch.int32, torch.int64)
     }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from featherweight.graph._closure import spans
 from featherweight.graph.cells import PINNED, Ids
-from featherweight.graph.structure import Structure
+from featherweight.graph.structure import Mask, Structure
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Group:
     """A family of `len(atoms)` like channels; `atoms[i]` is the cell that stands for channel i.
 
     `kind` is "channel" for what stands alone; "row" and "column" are the two factors of a product, as heads (rows) and
-    the places in every head (columns). `name` is the path of the layer that makes the channels.
+    the places in every head (columns). `name` is the path of the layer that makes the channels. What picks channels of
+    the group by number (a selection layer) loses them too and is not listed: each such layer makes a group of its own.
     """
 
     name: str
@@ -132,19 +133,31 @@ class _Places:
         return found
 
     def owned(self, atoms: Ids) -> _Owned:
-        """The places that go with each atom alone."""
-        closure = self.structure.closure
-        tied = closure.holds(atoms)
-        where = np.flatnonzero(tied)
-        free = np.flatnonzero(~tied)
-        parts = [(free, atoms[free]), *((where[atom], cells) for atom, cells in closure.each(atoms[tied]))]
-        found = [self._places(*part) for part in parts]
+        """The places that go with each atom alone, without those that go because they pick from it by number: which
+        these are differs from channel to channel, and they may go before."""
+        products = self.structure.products
+        tied = products.holds(atoms)
+        where, free = np.flatnonzero(tied), np.flatnonzero(~tied)
+        parts = [(free, atoms[free]), *((where[atom], cells) for atom, cells in products.each(atoms[tied]))]
+        stays = self._stays(atoms)
+        found = [self._places(atom[~stays[atom]], cells[~stays[atom]]) for atom, cells in parts]
         owner, members = (np.concatenate([pair[side] for pair in found]) for side in (0, 1))
         counts = np.bincount(owner, minlength=len(atoms))
         starts = np.zeros(len(atoms), dtype=np.int64)
         first = np.flatnonzero(np.diff(owner, prepend=-1))
         starts[owner[first]] = first
         return _Owned(members, starts, starts + counts)
+
+    def _stays(self, atoms: Ids) -> Mask:
+        """Which atoms cannot go because of what picks from them."""
+        closure = self.structure.closure
+        stays = np.zeros(len(atoms), dtype=bool)
+        if closure is not self.structure.products:
+            held = np.flatnonzero(closure.holds(atoms))
+            stays[held] = True
+            for atom, _ in closure.each(atoms[held]):
+                stays[held[atom]] = False
+        return stays
 
     def _places(self, atoms: Ids, cells: Ids) -> tuple[Ids, Ids]:
         """Pairs (atom, cell), those of an atom together, as pairs (atom, place)."""

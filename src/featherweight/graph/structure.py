@@ -30,7 +30,8 @@ class Structure:
         ]
         self.size = flow.cells.count
         self.implied = [Implied(find(item.causes), find(item.effects)) for item in flow.cells.implied]
-        self.closure = Closure(self.relations, self.implied, self.size)
+        self.products = Closure(self.relations, (), self.size)
+        self.closure = Closure(self.relations, self.implied, self.size) if self.implied else self.products
         self._near: dict[int, list[int]] = {}
         self._labels = components(self.relations, self.size)
         for number, label in enumerate(self._labels):

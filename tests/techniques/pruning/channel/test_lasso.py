@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from tests.graph.cuts import difference
 from torch import nn
 
+import featherweight as fw
 from featherweight.core.task import Task
+from featherweight.graph import surgery
 from featherweight.graph.layers import ChannelSelect
 from featherweight.graph.log import log_of, replay
 from featherweight.techniques.pruning.channel.lasso import Lasso
@@ -130,6 +133,25 @@ class TestSampler:
         again = replay(Stream(), log_of(after))
         again.load_state_dict(after.state_dict())
         torch.testing.assert_close(again.eval()(images()), after.eval()(images()))
+
+    @pytest.mark.parametrize("sampler", [False, True])
+    def test_it_is_pruned_again_rebuilt_and_loaded(self, sampler, tmp_path):
+        """The second time the stream itself may go: what samplers choose from it is counted anew."""
+        torch.manual_seed(0)
+        first = Lasso(ratio=0.25, sampler=True).apply(Stream().eval(), lent(images()))
+        known = surgery.anatomy(first, (images(),))
+        after = Lasso(ratio=0.25, sampler=sampler).apply(first, lent(images()))
+        width = 16 if sampler else 12
+        assert after.stem.weight.shape[0] == width
+        for name in ("a1", "a2"):
+            chosen = after.get_submodule(name)[0].indices
+            assert len(chosen) < 12 and len(set(chosen.tolist())) == len(chosen) and int(chosen.max()) < width
+        stream = known.group("stem").atoms
+        assert difference(first, known, stream[::3], (images(),)) < 1e-5
+        fw.save(after, tmp_path / "small.fwt")
+        again = fw.load(tmp_path / "small.fwt", into=Stream()).eval()
+        assert again.a1[0].indices.tolist() == after.a1[0].indices.tolist()
+        torch.testing.assert_close(again(images()), after.eval()(images()))
 
     @pytest.mark.parametrize("ratio", [0.2, 0.4])
     def test_budgets_count_what_samplers_save(self, ratio):

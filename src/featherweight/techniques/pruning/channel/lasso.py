@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -53,6 +54,13 @@ class Lasso(Sequential):
         changes: dict[str, nn.Module] = {path: _sampled(cast(nn.Conv2d, modules[path])) for path in paths}
         context.record("samplers", paths)
         return surgery.replace(model, changes) if changes else model
+
+    def prunable(self, model: nn.Module, known: Anatomy) -> list[Group]:
+        """With `sampler` nothing that one chooses from."""
+        groups = super().prunable(model, known)
+        flow = known.structure.flow
+        streams = [flow.cells.find(ids) for ids in flow.picks.values()] if self.sampler else []
+        return [group for group in groups if not any(np.isin(group.atoms, ids).any() for ids in streams)]
 
 
 def _reading_streams(model: nn.Module, known: Anatomy) -> list[str]:
