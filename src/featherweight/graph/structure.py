@@ -60,6 +60,28 @@ class Structure:
             )
         return gone
 
+    def spared(self, atoms: Ids) -> Ids:
+        """These atoms without those that would leave a selection nothing to choose: the later ones stay first."""
+        rank = {int(atom): place for place, atom in enumerate(atoms)}
+        for item in self.implied:
+            while len(rank) and self.gone(list(rank))[item.effects].all():
+                needed = [self._above(int(cell)) & rank.keys() for cell in item.effects]
+                best = max(needed, key=lambda cells: min((rank[cell] for cell in cells), default=-1))
+                if not best:
+                    break  # factors take it, and who removes them is told
+                for cell in best:
+                    del rank[cell]
+        return np.array(list(rank), dtype=np.int64)
+
+    def _above(self, cell: int) -> set[int]:
+        """The cell and all with which it goes because it picks from them."""
+        found, new = {cell}, {cell}
+        while new:
+            above = [item.causes[np.isin(item.effects, list(new))] for item in self.implied]
+            new = set(np.concatenate(above).tolist()) - found
+            found |= new
+        return found
+
     def kept(self, gone: Mask) -> dict[str, dict[int, Ids]]:
         """For each tensor that shrinks: the indices that are kept, by dimension.
 

@@ -174,7 +174,7 @@ def choose(
     prices = _prices(known, [group for group, _ in scores], budget)
     rules = _Rules([_Unit(number, np.arange(len(group))) for number, (group, _) in enumerate(scores)], prices)
     while True:
-        chosen = _fill(_queue(scores, budget, rules), budget, measure)
+        chosen = known.structure.spared(_fill(_queue(scores, budget, rules), budget, measure))
         try:
             settings_for(known.structure, known.gone(chosen), model)
             break
