@@ -2,8 +2,8 @@
 
     python benchmarks/structure_ours.py [NAME ...] > ours.json
 
-A row: `ok`; `error` and `stage` where it is not; `seconds` to find the groups, choose and cut, median of 3 fresh models
-(filters by l2 norm, in place, as the peer; without the check of the result that the peer does not have); `parameters`
+A row: `ok`; `error` and `stage` where it is not; `seconds` of the CPU to find the groups, choose and cut, median of 3
+fresh models (filters by l2 norm, in place, as the peer; without the check of the result that the peer does not have); `parameters`
 before, `left` after; `removed` = 1 - left / parameters; `touched` = share of the parameters in tensors that became
 smaller; `prunable` = share in tensors that some group cuts (of heads and widths, one goes at a time);
 `equal`, the largest difference between the cut network and the masked one, over the largest output, in double
@@ -105,10 +105,10 @@ def chosen_by(model: nn.Module, known: surgery.Anatomy, budget: Budget) -> Chose
 def _timed(entry: zoo.Entry) -> float:
     model, inputs = entry.build(), entry.example()
     keep = entry.kept(model)
-    start = time.perf_counter()
+    start = time.process_time()
     known = surgery.anatomy(model, inputs, keep)
     surgery.remove(model, known, chosen_by(model, known, Budget(ratio=RATIO)).atoms, verify=False, in_place=True)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def _sizes(model: nn.Module, cut: nn.Module) -> isolated.Row:

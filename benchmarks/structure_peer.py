@@ -8,8 +8,8 @@ and values has; and after the cut the attributes that hold widths and heads are 
 order of its examples, and the first whose network still runs counts: narrower heads (ViT), then fewer heads (LLaMA,
 whose rotary positions fix the width of a head).
 
-A row: `ok`; `error` and `stage` (build, prune, forward, backward) where it is not; `seconds` to build the dependency
-graph and prune, median of 3 fresh models (of one where it takes over 5 s); `parameters` before, `left` after;
+A row: `ok`; `error` and `stage` (build, prune, forward, backward) where it is not; `seconds` of the CPU to build the
+dependency graph and prune, median of 3 fresh models (of one where it takes over 5 s); `parameters` before, `left` after;
 `removed` = 1 - left / parameters; `touched` = share of the parameters in tensors that became smaller. `ok` means that
 the pruned network runs forward and backward with outputs of the same shapes and without NaN.
 """
@@ -84,11 +84,11 @@ def _tried(entry: zoo.Entry, whole: bool) -> isolated.Row:
     attentions = list(_attentions(model))
     stage = "build"
     try:
-        start = time.perf_counter()
+        start = time.process_time()
         pruner = _pruner(entry, model, attentions, whole)
         stage = "prune"
         pruner.step()
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         for attention in attentions:
             _set_anew(attention, pruner.num_heads)
         stage = "forward"
