@@ -130,8 +130,7 @@ def _grid(step: float, price: float, bits: NDArray[np.float64]) -> Grid:
 def _counts(sizes: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """How often each size up to LARGEST occurs, and behind them all larger ones together."""
     places = np.minimum(sizes, LARGEST + 1).astype(np.int64)
-    found = np.bincount(places, counts.astype(np.float64), minlength=1).astype(np.float64)
-    return found
+    return np.bincount(places, counts.astype(np.float64), minlength=1).astype(np.float64)
 
 
 def _total(counts: NDArray[np.float64], sizes: NDArray[np.float64], weights: NDArray[np.int64]) -> float:
