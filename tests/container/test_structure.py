@@ -7,7 +7,8 @@ from torch import nn
 from featherweight.container import pack
 from featherweight.container.structure import check_fits, surgery_for
 from featherweight.errors import UsageError
-from featherweight.graph.log import Cut, Log, Removal, Replacement, keep_log, replay
+from featherweight.graph.fold import Folding
+from featherweight.graph.log import Cut, Log, Removal, Replacement, keep_log, log_of, replay
 
 CUT = {"0.weight": (Cut.of(0, 4, [1, 3]),), "0.bias": (Cut.of(0, 4, [1, 3]),), "2.weight": (Cut.of(1, 4, [1, 3]),)}
 LOG = Log((Removal(CUT), Replacement((("1", {"kind": "Tanh"}),))))
@@ -57,3 +58,35 @@ def test_fitting_means_names_shapes_and_types(reader):
         with pytest.raises(UsageError, match=message):
             check_fits(reader, other)
     assert not torch.equal(reader.tensor("0.weight"), fresh()[0].weight[:2])
+
+
+def normed(bias=False):
+    return nn.Sequential(nn.Linear(3, 4, bias=bias), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+
+FOLDED = Log((Folding((("0", {"kind": "Linear", "in_features": 3, "out_features": 4}), ("1", {"kind": "Identity"}))),))
+CUT_NORMED = Log((Removal({"2.weight": (Cut.of(0, 2, [1]),), "2.bias": (Cut.of(0, 2, [1]),)}),))
+
+
+@pytest.mark.parametrize("before", [Log(), CUT_NORMED], ids=["folded", "cut and folded"])
+def test_folded_norms_are_found_by_the_names_of_the_tensors(before, tmp_path):
+    made = replay(replay(normed(), before), FOLDED)
+    pack.save(tmp_path / "folded.fwt", made)
+    with pack.open_file(tmp_path / "folded.fwt") as reader:
+        assert reader.log == before
+        assert surgery_for(reader, normed()) == before + FOLDED
+        assert surgery_for(reader, replay(normed(), before)) == FOLDED
+        assert surgery_for(reader, made) == Log()
+        with pytest.raises(UsageError, match=r"has no|lacks the tensor"):
+            surgery_for(reader, nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm1d(4)))
+    loaded = pack.load(tmp_path / "folded.fwt", into=normed())
+    assert log_of(loaded) == before + FOLDED
+    assert log_of(pack.load(tmp_path / "folded.fwt", into=made)) == before + FOLDED
+    assert pack.save_bytes(loaded) == (tmp_path / "folded.fwt").read_bytes()
+
+
+def test_steps_behind_folded_norms_keep_them_in_the_file():
+    behind = Log((Removal({"0.bias": (Cut.of(0, 4, [0, 1, 2, 3]),)}),))
+    made = replay(replay(normed(), FOLDED), behind)
+    loaded = pack.load_bytes(pack.save_bytes(made), into=normed())
+    assert log_of(loaded) == FOLDED + behind

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from featherweight.graph.fold import Pair, merged, pairs_of
+from featherweight.graph.fold import Folding, Pair, folding, merged, pairs_of, without_folding
+from featherweight.graph.log import Log, Removal, Replacement, replay
 from featherweight.graph.record import record
 
 PAIRS = {
@@ -104,3 +105,51 @@ def test_only_neighbours_that_nothing_else_reads_are_pairs():
 def test_a_dropout_between_two_layers_is_nothing_in_evaluation():
     model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.Linear(4, 4), nn.Linear(4, 2))
     assert pairs_of(record(model, torch.randn(2, 4)).graph, model) == (Pair("0", "2"), Pair("2", "3"))
+
+
+def normed():
+    return nn.Sequential(
+        nn.Conv1d(2, 3, 3, bias=False),
+        nn.BatchNorm1d(3),
+        nn.Linear(4, 4),
+        nn.BatchNorm1d(3),
+        nn.Linear(4, 2, bias=False),
+    )
+
+
+def test_names_of_tensors_tell_which_norms_were_folded():
+    names = [
+        "0.weight",
+        "0.bias",
+        "2.weight",
+        "2.bias",
+        "4.weight",
+        *(f"3.{name}" for name in normed()[3].state_dict()),
+    ]
+    log = folding(normed(), names)
+    assert [[path, dict(module)] for path, module in log.steps[0].modules] == [
+        ["0", {"kind": "Conv1d", "in_channels": 2, "out_channels": 3, "kernel_size": 3}],
+        ["1", {"kind": "Identity"}],
+    ]
+    assert sorted(replay(normed(), log).state_dict()) == sorted(names)
+    assert not folding(normed(), normed().state_dict())
+    assert not folding(normed(), [*names, "4.bias"])  # a bias that no norm can have given
+    assert not folding(nn.Sequential(nn.Linear(3, 4, bias=False)), ["0.weight", "0.bias"])
+    assert not folding(nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm1d(5)), ["0.weight", "0.bias"])
+    assert not folding(nn.Sequential(nn.BatchNorm1d(3, affine=False, track_running_stats=False)), [])
+
+
+def test_layers_with_hooks_are_told_by_no_log():
+    model = normed()
+    model[0].register_forward_hook(lambda *given: None)
+    assert not folding(model, ["0.weight", "0.bias"])
+
+
+def test_foldings_at_the_end_are_left_out_of_files_and_equal_what_they_replace():
+    modules = (("1", {"kind": "Identity"}),)
+    step, plain, cut = Folding(modules), Replacement(modules), Removal({})
+    assert step == plain and plain == step and hash(step) == hash(Folding(modules))
+    assert step != Replacement((("2", {"kind": "Identity"}),)) and step != cut
+    assert without_folding(Log((plain, step, step))).steps == (plain,)
+    assert without_folding(Log((step, cut))).steps == (step, cut)
+    assert Log.from_json(Log((step, cut)).to_json()) == Log((step, cut))

@@ -25,6 +25,7 @@ from featherweight.encodings.dense import Dense
 from featherweight.entropy.base import Coder
 from featherweight.errors import EncodingError, FormatError, UsageError
 from featherweight.frontends.safetensors import holder_of
+from featherweight.graph.fold import without_folding
 from featherweight.graph.ir import Graph
 from featherweight.graph.log import Log, keep_log, log_of, replay
 from featherweight.graph.module import GraphModule
@@ -185,7 +186,7 @@ def _contents(
         aliases += [Alias(name, len(records)) for name in tied.other_names]
         records.append(headers.tensor_record(tied.name, encoding.shape, packed.spec))
         bodies.append(keep(packed.data))
-    log = log_of(model)
+    log = without_folding(log_of(model))
     extras = {**extras, SURGERY: log.to_json().encode()} if log else extras
     extra_records = [ExtraRecord(name, False, len(data)) for name, data in extras.items()]
     bodies += [_keep(data) for data in extras.values()]
@@ -258,7 +259,7 @@ def _model(reader: Reader, into: nn.Module | None, threads: int = 1) -> nn.Modul
             model = reader.module(graph, tensors)
         else:
             model = holder_of(tensors)
-        if log:
+        if len(log.steps) > len(log_of(model).steps):
             keep_log(model, log)
         detach(model, set(tensors))
         # their values are there already: `attach` would decode them once more

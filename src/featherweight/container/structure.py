@@ -1,10 +1,14 @@
-"""How a file fits a model of the user's class: its tensors as they are, or once the surgery in the file is replayed."""
+"""How a file fits a model of the user's class: its tensors as they are, or once the surgery in the file is replayed.
+
+Norms that were folded into the layers before them are surgery that a file need not tell (graph/fold.py).
+"""
 
 from torch import nn
 
 from featherweight.container.reader import Reader
 from featherweight.encodings import payload
 from featherweight.errors import UsageError
+from featherweight.graph.fold import folding
 from featherweight.graph.log import Log, log_of, replay, sketch
 
 
@@ -18,16 +22,25 @@ def surgery_for(reader: Reader, model: nn.Module) -> Log:
     """
     own, whole = log_of(model).steps, reader.log.steps
     rest = Log(whole[len(own) :] if whole[: len(own)] == own else whole)
-    if not rest:
-        check_fits(reader, model)
-        return rest
     try:
-        check_fits(reader, replay(sketch(model), rest, in_place=True))
+        return _completed(reader, model, rest)
     except UsageError:
-        if _fits(reader, model):
+        if rest and _fits(reader, model):
             return Log()
         raise
-    return rest
+
+
+def _completed(reader: Reader, model: nn.Module, log: Log) -> Log:
+    """The log and, behind it, the folding of norms that the names of the tensors tell. Raises: UsageError."""
+    done = replay(sketch(model), log, in_place=True) if log else model
+    try:
+        check_fits(reader, done)
+    except UsageError:
+        more = folding(done, {*(record.name for record in reader.tensors), *reader.aliases})
+        if not more or not _fits(reader, replay(sketch(done), more, in_place=True)):
+            raise
+        return log + more
+    return log
 
 
 def check_fits(reader: Reader, model: nn.Module) -> None:

@@ -6,23 +6,73 @@
 
 A 1x1 convolution behind another may have a stride. In front of one it must not; and where that one puts zeros around
 what it reads, the 1x1 must have no bias, since those zeros would be biases. Grouped convolutions merge where both have
-the same groups. (Batch norms: techniques/architecture/blocks/fold_norms.py.)
+the same groups.
+
+Batch norms that were folded into the layer before them (techniques/architecture/blocks/fold_norms.py) are a step of the
+log like any other, `Folding`; but where each of those layers got its bias with it, the names of the tensors tell as
+much, so files leave that step out and `folding` finds it again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from featherweight.errors import UsageError
+from featherweight.graph.described import describe
 from featherweight.graph.ir import Graph, Node, Ref, leaves
+from featherweight.graph.log import Log, Replacement
 
-__all__ = ["Pair", "merged", "pairs_of"]
+__all__ = ["Folding", "Pair", "folding", "merged", "pairs_of", "without_folding"]
 
 Layer: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 _LAYERS: Final = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _OPS: Final = ("linear", *(f"conv{axes}d{kind}" for axes in (1, 2, 3) for kind in ("", ".padding")))
+
+
+@dataclass(frozen=True, eq=False)
+class Folding(Replacement):
+    """Layers that get a bias, and norms that go: a replacement that a reader finds by the names of the tensors."""
+
+    def __eq__(self, other: object) -> bool:
+        return self.modules == other.modules if isinstance(other, Replacement) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(path for path, _ in self.modules))
+
+
+def folding(model: nn.Module, names: Collection[str]) -> Log:
+    """The step after which `model` may have the tensors of these names and no others; an empty log for none.
+
+    Batch norms of which no tensor has a name become `nn.Identity`, layers without a bias whose bias has a name get one:
+    as many layers as norms, of the same numbers of channels.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
+    channels: tuple[list[int], list[int]] = ([], [])  # of norms and of layers
+    for path, module in model.named_modules():
+        if isinstance(module, _BatchNorm):
+            own = {f"{path}.{name}": len(tensor) for name, tensor in module.state_dict().items() if tensor.dim()}
+            if own and not any(name in names for name in own):
+                found.append((path, {"kind": "Identity"}))
+                channels[0].append(max(own.values()))
+        elif type(module) in _LAYERS and module.bias is None and f"{path}.bias" in names:
+            try:
+                found.append((path, {key: value for key, value in describe(module).items() if key != "bias"}))
+            except UsageError:  # hooks and the like, which no log tells
+                return Log()
+            channels[1].append(len(module.weight))
+    return Log((Folding(tuple(found)),)) if found and sorted(channels[0]) == sorted(channels[1]) else Log()
+
+
+def without_folding(log: Log) -> Log:
+    """What a file has to say of a log: all but foldings at its end."""
+    steps = log.steps
+    while steps and isinstance(steps[-1], Folding):
+        steps = steps[:-1]
+    return Log(steps)
 
 
 @dataclass(frozen=True)

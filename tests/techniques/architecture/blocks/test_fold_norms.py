@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import featherweight as fw
 from featherweight.container.pack import load_bytes, save_bytes
 from featherweight.core.task import Task
 from featherweight.encodings.attach import attach, encodings_of
@@ -13,9 +14,15 @@ from featherweight.encodings.dense import Dense
 from featherweight.encodings.sparse import Sparse
 from featherweight.encodings.uniform import Uniform
 from featherweight.errors import TechniqueError
+from featherweight.graph import surgery
+from featherweight.graph.fold import Folding
+from featherweight.graph.log import Log, Replacement, keep_log, log_of
 from featherweight.graph.trace import trace
 from featherweight.networks.classic.resnet_cifar import resnet20
+from featherweight.recipes.recipe import Step
 from featherweight.techniques.architecture.blocks.fold_norms import FoldNorms
+from featherweight.techniques.pruning.connection.magnitude import Magnitude
+from featherweight.techniques.pruning.filter.norm import Norm
 from featherweight.training.context import TaskContext
 
 
@@ -166,3 +173,81 @@ def test_a_row_without_effect_keeps_a_step():
     )
     encoding = encodings_of(folded(model)[0])["0.weight"]
     assert not encoding.levels[2].any() and bool((encoding.step.to_tensor() > 0).all())
+
+
+class Biased(nn.Conv2d):
+    """A class of the user's own, which no log can tell."""
+
+
+def mixed(bias, layer=nn.Conv2d):
+    return nn.Sequential(
+        layer(1, 6, 3, bias=bias), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3, bias=False), nn.BatchNorm2d(4),
+        nn.Flatten(), nn.Linear(64, 3),
+    )  # fmt: skip
+
+
+def pruned(model):
+    known = surgery.anatomy(model, (IMAGES,))
+    return surgery.remove(model, known, known.group("0").atoms[:2])
+
+
+@pytest.mark.parametrize("traced", [False, True], ids=["weights", "graph"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_pruned_and_folded_it_comes_back_in_the_class_of_its_user(bias, traced, tmp_path):
+    made, _ = folded(pruned(lived(mixed(bias))), half=False)
+    fw.save(made, tmp_path / "made.fwt", example=IMAGES if traced else None)
+    into, rebuilt = lived(mixed(bias), seed=5), fw.rebuild(mixed(bias), tmp_path / "made.fwt").eval()
+    fw.load(tmp_path / "made.fwt", into=into)
+    again = fw.rebuild(mixed(bias), log_of(made))
+    again.load_state_dict(made.state_dict())
+    for model in (into, rebuilt, again.eval()):
+        assert torch.equal(model(IMAGES), made(IMAGES))
+        assert log_of(model) == log_of(made)
+        assert isinstance(model[1], nn.Identity)
+    assert log_of(fw.load(tmp_path / "made.fwt", into=rebuilt)) == log_of(made)  # it is that already
+
+
+def test_a_file_says_nothing_of_folded_norms_that_its_tensors_tell():
+    made, _ = folded(lived(mixed(False)))
+    assert [type(step) for step in log_of(made).steps] == [Folding]
+    data = save_bytes(made)
+    keep_log(made, Log())
+    assert save_bytes(made) == data
+    assert torch.equal(load_bytes(data, into=lived(mixed(False))).eval()(IMAGES), made(IMAGES))
+    told, _ = folded(lived(mixed(True)))  # a norm in a graph that is not there may be one that is not used
+    assert [type(step) for step in log_of(told).steps] == [Replacement]
+    with pytest.raises(fw.errors.UsageError, match="lacks the tensor"):
+        load_bytes(data, into=nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6)))
+
+
+def test_a_layer_of_a_class_of_its_own_folds_and_no_log_tells():
+    model = lived(mixed(False, Biased))
+    made, record = folded(model, half=False)
+    assert record == {"1": "0", "4": "3"}
+    assert not log_of(made)
+    assert torch.allclose(made(IMAGES), model(IMAGES), rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_that_was_interrupted_goes_on_behind_the_folded_norms(tmp_path, monkeypatch):
+    recipe = fw.Recipe(
+        "test",
+        (
+            Step("pruning.filter.norm", Norm(ratio=0.3, repair="none", epochs=0)),
+            Step("architecture.blocks.fold_norms", FoldNorms()),
+            Step("pruning.connection.magnitude", Magnitude(density=0.5, epochs=0)),
+        ),
+    )
+    task = Task(model=lived(mixed(False)), example=IMAGES[:2], name="small")
+    straight = fw.compress(task.model, recipe, TaskContext(task), run_dir=tmp_path / "straight")
+
+    def interrupted(self, model, context):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Magnitude, "apply", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fw.compress(task.model, recipe, TaskContext(task), run_dir=tmp_path / "run")
+    monkeypatch.setattr(FoldNorms, "apply", interrupted)  # it is not done again
+    resumed = fw.compress(task.model, recipe, TaskContext(task), run_dir=tmp_path / "run")
+    assert log_of(resumed.model) == log_of(straight.model)
+    assert (tmp_path / "run/result.fwt").read_bytes() == (tmp_path / "straight/result.fwt").read_bytes()

@@ -7,6 +7,7 @@ inference"), section 3.2, fold so that weights are quantized as they run; here w
 keep their levels: only their steps become one a row.
 """
 
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,8 +21,11 @@ from featherweight.encodings.base import Encoding
 from featherweight.encodings.dense import Dense
 from featherweight.encodings.sparse import Sparse
 from featherweight.encodings.uniform import Uniform
-from featherweight.errors import TechniqueError, TraceError
+from featherweight.errors import TechniqueError, TraceError, UsageError
+from featherweight.graph.described import describe
+from featherweight.graph.fold import Folding
 from featherweight.graph.ir import Graph, Meta, Node, Ref, leaves
+from featherweight.graph.log import Log, Replacement, keep_log, log_of
 from featherweight.graph.trace import trace
 from featherweight.techniques.base import Technique
 
@@ -54,12 +58,17 @@ class FoldNorms(Technique):
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         """The model with `nn.Identity` in the places of its norms. Records "folded": {norm: layer}.
 
+        The log of surgery tells it, so that a file of the weights loads into the user's class; the file itself need not
+        where each layer got its bias so (graph/fold.py). Layers of a class of the user's own cannot be described as
+        data: with one of these folded, the log keeps silent.
+
         Raises: TechniqueError when there is nothing to fold, or the model cannot be traced.
         """
         try:
             pairs = _pairs(trace(model, context.example), model)
         except TraceError as error:
             raise TechniqueError("the model cannot be traced", value=type(model).__name__, fix=error.fix) from error
+        bare = {pair.layer for pair in pairs if model.get_submodule(pair.layer).bias is None}
         folded = {pair.norm: pair.layer for pair in pairs if self._fold(model, pair)}
         if not folded:
             raise TechniqueError(
@@ -68,6 +77,7 @@ class FoldNorms(Technique):
                 value=[pair.norm for pair in pairs],
                 fix="Leave the step out, or put it before the weights are shared.",
             )
+        _note(model, folded, bare)
         context.record("folded", folded)
         return model
 
@@ -88,12 +98,25 @@ class FoldNorms(Technique):
             weight.copy_(scaled)
         fresh_bias = nn.Parameter(moved.to(weight), requires_grad=weight.requires_grad)
         layer.register_parameter("bias", fresh_bias)
-        parent, _, child = pair.norm.rpartition(".")
-        setattr(model.get_submodule(parent), child, nn.Identity().train(norm.training))
+        nothing = nn.Identity().train(norm.training)
+        for path in [path for path, module in model.named_modules(remove_duplicate=False) if module is norm]:
+            parent, _, child = path.rpartition(".")
+            setattr(model.get_submodule(parent), child, nothing)
         fits = bool(torch.isfinite(moved.to(torch.float16)).all())
         fresh = {bias: Dense(fresh_bias.detach().clone(), torch.float16)} if self.half and fits else {}
         attach(model, fresh if kept is None else fresh | {name: kept})
         return True
+
+
+def _note(model: nn.Module, folded: Mapping[str, str], bare: Set[str]) -> None:
+    """Adds to the log what a fresh network needs for the state dict to load: biases where there were none, no norms."""
+    changed = {*folded, *(bare & set(folded.values()))}
+    try:
+        modules = tuple((path, describe(module)) for path, module in model.named_modules() if path in changed)
+    except UsageError:  # a layer of a class of the user's own
+        return
+    step = (Folding if bare >= set(folded.values()) else Replacement)(modules)
+    keep_log(model, log_of(model) + Log((step,)))
 
 
 def _pairs(graph: Graph, model: nn.Module) -> list[_Pair]:
