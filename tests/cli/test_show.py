@@ -41,15 +41,30 @@ def test_a_file_of_other_programs_extras_and_odd_names(call, tmp_path):
     assert [row["density"] for row in shown["tensors"]] == [0.5, None]
 
 
-def test_the_log_of_surgery_is_printed_as_it_can_be_replayed(call, finished, tmp_path):
+def test_the_log_of_surgery_is_printed_for_people_and_as_it_can_be_replayed(call, finished, tmp_path):
     log = Log((Removal({"0.weight": (Cut.of(0, 4, [0, 3]),), "0.bias": (Cut.of(0, 4, [0, 3]),)}),))
     path = tmp_path / "pruned.fwt"
     pack.save(path, replay(nn.Sequential(nn.Linear(3, 4)), log))
     answer = call("show", path, "--log")
     assert (answer.code, answer.err) == (0, "")
-    assert Log.from_json(answer.out) == log
+    assert answer.out.splitlines() == [
+        "1  remove: 2 tensors, 0 4 -> 2 channels",
+        "in all: 1 step; 1 layer cut, 4 -> 2 channels",
+        "note: --log --full prints the whole log, as JSON for fw.rebuild",
+    ]
+    for whole in ("--full", "--json"):
+        answer = call("show", path, "--log", whole)
+        assert (answer.code, answer.err) == (0, "")
+        assert Log.from_json(answer.out) == log
     assert "surgery" in call("show", path).out
-    assert json.loads(call("show", finished.file, "--log").out)["steps"] == []
+    assert json.loads(call("show", finished.file, "--log", "--full").out)["steps"] == []
+    assert call("show", finished.file, "--log").out.startswith("no surgery")
+
+
+def test_full_without_log_is_refused(call, finished):
+    answer = call("show", finished.file, "--full")
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert "Add --log" in answer.err
 
 
 def broken(file, how, tmp_path):

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featherweight.cli import contents
+from featherweight.cli.log_text import lines_of
 from featherweight.cli.options import Debug, File, Json
 from featherweight.cli.output import document, line, table
 from featherweight.cli.progress import waiting
+from featherweight.errors import UsageError
 from featherweight.report.tables import facts
 from featherweight.report.text import TIMES, bytes_text, count_text, percent, ratio, visible
 
@@ -17,19 +19,22 @@ if TYPE_CHECKING:
     from featherweight.container.report import FileReport
 
 
-Log = Annotated[
-    bool, typer.Option("--log", help="Print how the structure was changed, as JSON, for fw.rebuild; nothing else.")
+Log = Annotated[bool, typer.Option("--log", help="Print how the structure was changed, a line a step; nothing else.")]
+Full = Annotated[
+    bool, typer.Option("--full", help="With --log: print all of it, as JSON for fw.rebuild. The same as --log --json.")
 ]
 
 
-def show(file: File, json: Json = False, log: Log = False, debug: Debug = False) -> None:
+def show(file: File, json: Json = False, log: Log = False, full: Full = False, debug: Debug = False) -> None:
     """Shows each tensor's encoding, density, bits, bytes and share, the totals, and where the file comes from.
 
     Example: featherweight show lenet5.fwt
     """
+    if full and not log:
+        raise UsageError("--full says how much of the log to print", value="--full", fix="Add --log.")
     if log:
         with contents.opened(file) as reader:
-            document(reader.log.to_dict())
+            _print_log(reader, whole=full or json)
         return
     with waiting("reading", quiet=json), contents.opened(file) as reader:
         found, rows = contents.report_of(reader), _rows(reader)
@@ -38,6 +43,17 @@ def show(file: File, json: Json = False, log: Log = False, debug: Debug = False)
         document({"file": str(file), **found.as_dict(), **_totals(found, rows), "tensors": rows, "extras": extras})
         return
     _print(found, rows, extras)
+
+
+def _print_log(reader: "Reader", *, whole: bool) -> None:
+    log = reader.log.to_dict()
+    if whole:
+        document(log)
+        return
+    for text in lines_of(log, {record.name: len(record.shape) for record in reader.tensors}):
+        line(text)
+    if log["steps"]:
+        line("note: --log --full prints the whole log, as JSON for fw.rebuild")
 
 
 def _rows(reader: "Reader") -> list[dict[str, Any]]:
