@@ -114,6 +114,14 @@ def test_the_noise_is_what_it_says(digits):
             assert float(off / weight.square().mean().sqrt()) == pytest.approx(noise, rel=0.1)
 
 
+def test_the_noise_of_large_tensors_grows_no_more():
+    """A matrix of a language model, of four million weights, would lose an eighth of its size to rounding otherwise."""
+    weight = torch.randn(2048, 2048, generator=torch.Generator().manual_seed(0))
+    found = RateDistortion(noise=0.02, rounding=0.0).encode("w.weight", weight, None).to_tensor()
+    off = (found - weight).square().mean().sqrt() / weight.square().mean().sqrt()
+    assert float(off) == pytest.approx(0.02 * 20**0.5, rel=0.1)
+
+
 @pytest.mark.parametrize("sensitivity", ["energy", "hessian"])
 def test_the_trellis_has_less_error_at_the_same_size(digits, sensitivity):
     errors = {}

@@ -38,6 +38,7 @@ _TRIES = 5  # times that a budget is aimed at anew, after the size that was met
 _WORTH = 4  # samples that the many places of one example stand for: they resemble each other
 _MOST = 64.0  # times that places together are taken to count as much as apart
 _USUAL = 1 << 16  # weights of a tensor whose noise is just `noise` where sensitivity is "energy"
+_LARGEST = 20 * _USUAL  # weights of a tensor from which on its noise grows no more: no larger one was tried
 _LEAST = 1e-4  # importance of a weight at least, relative to the mean: no weight is for nothing
 
 
@@ -60,7 +61,7 @@ class RateDistortion(PerTensor):
 
     # rms error of plain rounding over the rms of the weights, 0..1, where no budget is given; with data in the
     # geometric mean over all weights,
-    noise: float = 0.06  # without data for a tensor of 65,536 weights, times sqrt(n / 65536) for one of n
+    noise: float = 0.06  # without data for a tensor of 65,536 weights, times sqrt(n / 65536) for one of n, 4.5 at most
     budget_bytes: int | None = None  # of all tensors that the step takes, coded; instead of noise
     ratio: float | None = None  # of their bytes as they are and coded; another way to say the budget, > 1
     sensitivity: Literal["energy", "fisher", "hessian"] = "energy"  # where errors hurt
@@ -280,10 +281,11 @@ def _energy(weight: Tensor) -> float:
 def _alike(target: Target) -> float:
     """What a squared error costs where equal relative errors of all tensors hurt alike: one over their sum of squares.
 
-    Bits are counted by weight, the harm by tensor; so the more weights share it, the more noise each may have.
+    Bits are counted by weight, the harm by tensor; so the more weights share it, the more noise each may have, up to
+    4.5 times as much.
     """
-    energy = target.known.energy
-    return _USUAL / (energy if energy > 0 else max(target.weight.numel(), 1))
+    energy, weights = target.known.energy, max(target.weight.numel(), 1)
+    return _USUAL / (energy if energy > 0 else weights) * max(weights / _LARGEST, 1.0)
 
 
 def _mask(encoding: Encoding | None) -> Tensor | None:
