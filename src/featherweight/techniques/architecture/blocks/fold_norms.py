@@ -99,7 +99,7 @@ class FoldNorms(Technique):
         fresh_bias = nn.Parameter(moved.to(weight), requires_grad=weight.requires_grad)
         layer.register_parameter("bias", fresh_bias)
         nothing = nn.Identity().train(norm.training)
-        for path in [path for path, module in model.named_modules(remove_duplicate=False) if module is norm]:
+        for path in [path for path, module in _named(model) if module is norm]:
             parent, _, child = path.rpartition(".")
             setattr(model.get_submodule(parent), child, nothing)
         fits = bool(torch.isfinite(moved.to(torch.float16)).all())
@@ -108,11 +108,16 @@ class FoldNorms(Technique):
         return True
 
 
+def _named(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """All modules, by each of their paths."""
+    return list(model.named_modules(remove_duplicate=False))
+
+
 def _note(model: nn.Module, folded: Mapping[str, str], bare: Set[str]) -> None:
     """Adds to the log what a fresh network needs for the state dict to load: biases where there were none, no norms."""
     changed = {*folded, *(bare & set(folded.values()))}
     try:
-        modules = tuple((path, describe(module)) for path, module in model.named_modules() if path in changed)
+        modules = tuple((path, describe(module)) for path, module in _named(model) if path in changed)
     except UsageError:  # a layer of a class of the user's own
         return
     step = (Folding if bare >= set(folded.values()) else Replacement)(modules)
