@@ -163,8 +163,8 @@ class _Places:
         """Pairs (atom, cell), those of an atom together, as pairs (atom, place)."""
         counts = self._counts[cells]
         places, owner = self._sorted[spans(self._starts[cells], counts)], np.repeat(atoms, counts)
-        order = np.lexsort((places, owner))
-        return owner[order], places[order]
+        both = np.sort(owner * len(self._cell) + places)  # one key sorts several times as fast as two
+        return both // len(self._cell), both % len(self._cell)
 
     def group(self, kind: str, products: frozenset[int], atoms: Ids, members: Ids) -> Group:
         """One family out of atoms whose places `members`, shape (atoms, places), are in the same slots."""
