@@ -53,6 +53,7 @@ CASES: Mapping[str, Technique] = {
     "lasso-inside/least_squares": Lasso(ratio=RATIO, of="macs", keep=STREAM),
     "lasso-inside-shallow/least_squares": Lasso(ratio=RATIO, of="macs", keep=STREAM, shallow=1.5),
     "lasso-inside-global/least_squares": Lasso(ratio=RATIO, of="macs", keep=STREAM, scope="global"),
+    "lasso-inside-global-worth/least_squares": Lasso(ratio=RATIO, of="macs", keep=STREAM, scope="global", worth=1.0),
     "lasso/least_squares": Lasso(ratio=RATIO, of="macs"),
     "thinet-inside/weights": Thinet(ratio=RATIO, of="macs", keep=STREAM, refit="weights"),
 }

@@ -44,9 +44,7 @@ class State:
     columns: set[tuple[str, int]] = field(default_factory=set)  # what some layer reads its inputs by, tied weights too
     barriers: list[tuple[str, str]] = field(default_factory=list)  # operator, module path
     ranges: dict[str, list[tuple[Ids, Ids]]] = field(default_factory=dict)  # of a tensor: what was there, what is read
-    numbers: Mapping[str, Ids] = field(
-        default_factory=dict
-    )  # the network's own rows of integers
+    numbers: Mapping[str, Ids] = field(default_factory=dict)  # the network's own rows of integers
     picks: dict[str, Ids] = field(default_factory=dict)  # of those that follow: the places that they pick from
 
     @cached_property

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from featherweight.errors import UsageError
@@ -69,7 +70,7 @@ class Cut:
             raise UsageError("a dimension keeps at least one index", where="Cut.kept", value=self.kept)
 
     @classmethod
-    def of(cls, dim: int, size: int, kept: Sequence[int] | Tensor) -> "Cut":
+    def of(cls, dim: int, size: int, kept: Sequence[int] | NDArray[np.int64] | Tensor) -> "Cut":
         """The cut that keeps these indices, which ascend. Raises: UsageError."""
         indices = np.asarray(kept, dtype=np.int64).reshape(-1)
         if not len(indices):
@@ -84,7 +85,11 @@ class Cut:
         return sum(count for _, count in self.kept)
 
     def indices(self) -> Tensor:
-        """The indices that stay, ascending; int64 of shape (count,)."""
+        """The indices that stay, ascending; int64 of shape (count,), not to be changed."""
+        return self._indices
+
+    @cached_property
+    def _indices(self) -> Tensor:
         starts, counts = np.array(self.kept, dtype=np.int64).T
         offsets = starts - np.concatenate([[0], np.cumsum(counts)[:-1]])
         return torch.from_numpy(np.repeat(offsets, counts) + np.arange(counts.sum()))

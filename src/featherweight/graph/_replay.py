@@ -81,6 +81,7 @@ class _Tensors:
 def _remove(model: nn.Module, step: Removal) -> None:
     tensors = _Tensors.of(model)
     names = tensors.names_of()
+    modules = dict(model.named_modules(remove_duplicate=False))
     done: dict[int, tuple[str, tuple[Any, ...]]] = {}
     owners: dict[str, nn.Module] = {}
     for name in dict.fromkeys((*step.tensors, *step.renumbered)):
@@ -100,13 +101,13 @@ def _remove(model: nn.Module, step: Removal) -> None:
                 new.copy_(renumbered(name, new, number))
         for alias in names[id(tensor)]:
             path, _, own = alias.rpartition(".")
-            owners[path] = model.get_submodule(path)
+            owners[path] = modules[path]
             _put(owners[path], own, new)
     for path, attribute, value in step.settings:
         owners[path] = _submodule(model, path)
         _set(owners[path], path, attribute, value)
     for path in _with_parents(owners):
-        refresh(model.get_submodule(path))
+        refresh(modules[path])
 
 
 def _cut(name: str, tensor: Tensor, cuts: Iterable[Cut]) -> Tensor:

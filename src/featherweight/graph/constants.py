@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from featherweight.graph.cells import Ids
 from featherweight.graph.groups import Group
 from featherweight.graph.ir import Graph, Meta, Node, Ref
 from featherweight.graph.masked import step_of
@@ -38,7 +38,7 @@ def shifts(
     `inputs` are an example; a channel counts as constant when its weights or scales are zero and it has one value over
     the whole example.
     """
-    if not any(_is_dead(group, gone, tensors).any() for group in groups):
+    if not any(_is_dead(group, gone, tensors) for group in groups):
         return []
     graph = structure.flow.graph
     values = _run(graph, tensors, inputs)
@@ -49,20 +49,24 @@ def shifts(
     return found
 
 
-def _is_dead(group: Group, gone: Mask, tensors: Mapping[str, Tensor]) -> Mask:
-    """For each channel of a group that goes: whether nothing but a shift can come out of it."""
-    states = []
+def _is_dead(group: Group, gone: Mask, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether nothing but a shift can come out of one of a group's channels that go."""
+    going = gone[group.atoms]
+    if not going.any():
+        return False
     for role in ("out", "scale"):
         slots = [slot for slot in group.slots if slot.role == role and slot.tensor in tensors]
-        sizes = [_sizes(tensors[slot.tensor], slot.dim)[slot.index].sum(1) for slot in slots]
-        states.append(np.sum(sizes, axis=0) == 0 if sizes else np.zeros(len(group), dtype=bool))
-    return np.asarray((states[0] | states[1]) & gone[group.atoms])
+        live = [_lives(tensors[slot.tensor], slot.dim, slot.index[going]) for slot in slots]
+        if live and not np.logical_or.reduce(live).all():
+            return True
+    return False
 
 
-def _sizes(tensor: Tensor, dim: int) -> NDArray[np.float64]:
-    """The sum of |w| at each index of a dimension."""
-    rows = tensor.detach().abs().double().movedim(dim, 0)
-    return rows.reshape(len(rows), -1).sum(1).cpu().numpy()
+def _lives(tensor: Tensor, dim: int, index: Ids) -> Mask:
+    """For each row of places in a dimension, (channels, places): whether something there is not zero."""
+    places = torch.from_numpy(index.ravel()).to(tensor.device)
+    parts = tensor.detach().movedim(dim, 0)[places].reshape(len(index), -1)
+    return np.asarray((parts != 0).any(1).cpu().numpy())
 
 
 def _run(graph: Graph, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> list[Any]:

@@ -34,6 +34,7 @@ from featherweight.graph.structure import Mask, Structure
 
 Settings: TypeAlias = tuple[tuple[str, str, Value], ...]
 Tensors: TypeAlias = Mapping[str, Tensor]
+Kept: TypeAlias = Mapping[str, Mapping[int, Ids]]
 
 __all__ = ["Anatomy", "Group", "UnsolvableError", "anatomy", "remove", "replace"]
 
@@ -134,7 +135,7 @@ def remove(
         cut = {name: cut_tensor(item, kept.get(name, {})) for name, item in tensors.items()}
         cut |= {name: renumbered(name, cut[name], cells) for name, cells in _picks(known, gone).items()}
         return to_module(cut_graph(known.structure, gone), cut)
-    step = _step(known, gone, settings_for(known.structure, gone, model))
+    step = _step(known, gone, kept, settings_for(known.structure, gone, model))
     if in_place:
         perform(model, step)
         keep_log(model, log_of(model) + Log((step,)))
@@ -145,11 +146,19 @@ def remove(
     return changed
 
 
-def _step(known: Anatomy, gone: Mask, settings: Settings) -> Removal:
+def _step(known: Anatomy, gone: Mask, kept: Kept, settings: Settings) -> Removal:
     sizes = known.structure.tensors
+    made: dict[tuple[int, int, bytes], Cut] = {}  # a channel goes from many tensors in the same way
+
+    def cut(dim: int, size: int, indices: Ids) -> Cut:
+        key = (dim, size, indices.tobytes())
+        if key not in made:
+            made[key] = Cut.of(dim, size, indices)
+        return made[key]
+
     cuts = {
-        name: tuple(Cut.of(dim, len(sizes[name][dim]), indices.tolist()) for dim, indices in sorted(dims.items()))
-        for name, dims in known.structure.kept(gone).items()
+        name: tuple(cut(dim, len(sizes[name][dim]), indices) for dim, indices in sorted(dims.items()))
+        for name, dims in kept.items()
     }
     return Removal(cuts, settings, _picks(known, gone))
 
@@ -160,14 +169,14 @@ def _picks(known: Anatomy, gone: Mask) -> dict[str, Cut]:
     for name, ids in flow.picks.items():
         lost = gone[flow.cells.find(ids)]
         if lost.any():
-            found[name] = Cut.of(0, len(ids), np.flatnonzero(~lost).tolist())
+            found[name] = Cut.of(0, len(ids), np.flatnonzero(~lost))
     return found
 
 
-def _fold_constants(
-    changed: nn.Module, known: Anatomy, gone: Mask, whole: Tensors, kept: Mapping[str, Mapping[int, Ids]]
-) -> None:
+def _fold_constants(changed: nn.Module, known: Anatomy, gone: Mask, whole: Tensors, kept: Kept) -> None:
     found = shifts(known.structure, known.groups, gone, whole, list(tensors_in(known.example)))
+    if not found:
+        return
     tensors = dict(changed.named_parameters()) | dict(changed.named_buffers())
     with torch.no_grad():
         for shift in found:

@@ -109,19 +109,22 @@ def candidates(model: nn.Module, known: Anatomy, factors: Literal["auto", "rows"
         if len(group) > 1:
             key = tuple(known.structure.near(group.products)) if group.products else (-1,)
             by_component.setdefault(key, []).append(group)
-    chosen: list[Group] = []
-    for key, groups in by_component.items():
-        if key != (-1,):
-            groups = _one_factor([group for group in groups if _can_go(model, known, group)] or groups, factors)
-        chosen += groups
+    chosen = by_component.pop((-1,), [])
+    products = [_one_factor(groups, factors) for groups in by_component.values()]
+    if not _can_go(model, known, [group for part in products for group in part]):  # one by one, then
+        products = [
+            _one_factor([group for group in groups if _can_go(model, known, [group])] or groups, factors)
+            for groups in by_component.values()
+        ]
     order = {id(group): place for place, group in enumerate(known.groups)}
-    return sorted(chosen, key=lambda group: order[id(group)])
+    return sorted((*chosen, *(group for part in products for group in part)), key=lambda group: order[id(group)])
 
 
-def _can_go(model: nn.Module, known: Anatomy, group: Group) -> bool:
-    """Whether the code can follow half of the group alone."""
+def _can_go(model: nn.Module, known: Anatomy, groups: Sequence[Group]) -> bool:
+    """Whether the code can follow half of these groups, and nothing else."""
     try:
-        settings_for(known.structure, known.gone(group.atoms[: len(group) // 2]), model)
+        atoms = _joined(group.atoms[: len(group) // 2] for group in groups)
+        settings_for(known.structure, known.gone(atoms), model)
     except SurgeryError:
         return False
     return True
