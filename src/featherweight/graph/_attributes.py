@@ -31,7 +31,7 @@ class UnsolvableError(SurgeryError):
 
 @dataclass(frozen=True, eq=False)
 class _Equation:
-    """`expr` has to give `wanted`, or where it computes a `count` of channels, what is left of the cells `roots`.
+    """`expr` has to give what is left of the cells `roots` where it computes a `count` of channels, else what it gave.
 
     `cells` are all on which it depends, the pinned one among them, and `attributes` its unknowns.
     """
@@ -40,15 +40,8 @@ class _Equation:
     expr: Expr
     attributes: tuple[Attribute, ...]
     cells: Ids
-    wanted: int = 0
     count: Count | None = None
     roots: Ids | None = None
-
-    def now(self, gone: Mask) -> int:
-        """What it has to give when these cells go."""
-        if self.count is None or self.roots is None:
-            return self.wanted
-        return self.count.sign * (len(self.roots) - int(np.count_nonzero(gone[self.roots])))
 
 
 class _Code:
@@ -63,9 +56,7 @@ class _Code:
         self._take_counts()
         self._take_comparisons()
         for expr in structure.flow.used:
-            wanted = value_of(expr, self.before)
-            if wanted is not None:
-                self._add(expr, wanted)
+            self._add(expr)
         self.by_attribute: dict[Attribute, list[_Equation]] = {}
         for equation in self.equations:
             for item in dict.fromkeys(equation.attributes):
@@ -84,7 +75,7 @@ class _Code:
         for count in self.structure.flow.counts:
             expr = origins.get(Place(count.value, count.parameter, count.position))
             if expr is not None:
-                self._add(expr, count=count)
+                self._add(expr, count)
 
     def _take_comparisons(self) -> None:
         """What the code compares and found equal must stay so; two attributes that nothing moves do."""
@@ -100,13 +91,13 @@ class _Code:
             if isinstance(one, Attribute) and isinstance(other, Attribute):
                 yield from ((one, other), (other, one))
 
-    def _add(self, expr: Expr, wanted: int = 0, count: Count | None = None) -> None:
+    def _add(self, expr: Expr, count: Count | None = None) -> None:
         leaves = _leaves(expr)
         roots = None if count is None else self._roots[count.ids]
         parts = [self._roots[self.dimension(item)] for item in leaves if isinstance(item, Size)]
         cells = np.concatenate([[PINNED], *parts, *([] if roots is None else [roots])])
         attributes = tuple(item for item in leaves if isinstance(item, Attribute))
-        self.equations.append(_Equation(len(self.equations), expr, attributes, cells, wanted, count, roots))
+        self.equations.append(_Equation(len(self.equations), expr, attributes, cells, count, roots))
 
     def dimension(self, item: Size) -> Ids:
         """The cells of a size."""
@@ -117,6 +108,13 @@ class _Code:
         """What is left of a size."""
         ids = self.dimension(item)
         return len(ids) - int(np.count_nonzero(gone[self._roots[ids]]))
+
+    def wanted(self, equation: _Equation, gone: Mask) -> int | None:
+        """What an equation has to give when these cells go; None where it has no value."""
+        count, roots = equation.count, equation.roots
+        if count is None or roots is None:
+            return value_of(equation.expr, self.before)
+        return count.sign * (len(roots) - int(np.count_nonzero(gone[roots])))
 
     def touched(self, gone: Mask) -> list[_Equation]:
         """The equations that speak of cells that go; the others hold as long as their attributes stay."""
@@ -177,10 +175,11 @@ class _Cut:
     def settings(self) -> tuple[tuple[str, str, Value], ...]:
         """See settings_for."""
         for equation in self._touched:
-            if isinstance(equation.expr, Attribute) and equation.now(self._gone) != self._look(equation.expr):
+            wanted = self._code.wanted(equation, self._gone) if isinstance(equation.expr, Attribute) else None
+            if isinstance(equation.expr, Attribute) and wanted is not None and wanted != self._look(equation.expr):
                 if equation.expr in self._found:
                     raise self._unsolvable(equation)
-                self._found[equation.expr] = equation.now(self._gone)
+                self._found[equation.expr] = wanted
         known = -1
         while known < len(self._found):
             known = len(self._found)
@@ -204,7 +203,7 @@ class _Cut:
         return self._found[item] if item in self._found else self._code.before(item)
 
     def _holds(self, equation: _Equation) -> bool:
-        return value_of(equation.expr, self._look) == equation.now(self._gone)
+        return value_of(equation.expr, self._look) == self._code.wanted(equation, self._gone)
 
     def _solve(self, equation: _Equation) -> None:
         """Finds one attribute's value that satisfies all equations in which it occurs, from small to large."""
@@ -246,7 +245,7 @@ class _Cut:
         error = UnsolvableError(
             f"the code of the module {self._what(equation)}, which cannot follow these channels",
             where=self._where(equation) or "the network",
-            value=equation.now(self._gone),
+            value=self._code.wanted(equation, self._gone),
             fix="Take as many channels of all the layers that it counts, or leave them whole: keep=[...].",
         )
         shared = set(equation.attributes)
@@ -258,7 +257,12 @@ class _Cut:
         expr, count = equation.expr, equation.count
         if count is not None:
             return f"computes the {count.parameter} of {self._node(count).op} as {_words(expr)}"
-        if isinstance(expr, Operation) and expr.kind == "sub" and expr.right is not None and not equation.wanted:
+        if (
+            isinstance(expr, Operation)
+            and expr.kind == "sub"
+            and expr.right is not None
+            and not value_of(expr, self._code.before)
+        ):
             return f"compares {_words(expr.left)} with {_words(expr.right)}"
         return f"computes another number from {_words(expr)}"
 

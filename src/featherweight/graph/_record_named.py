@@ -184,7 +184,7 @@ def _replace(path: str, prefix: str, thing: Any, found: _Found) -> None:
         return
     seen.add(id(thing))
     owner = vars(thing)
-    for key, old in list(owner.items()):
+    for key, old in _own(thing):
         kind = _kind_of(type(old))
         if kind == "other":
             continue
@@ -199,6 +199,15 @@ def _replace(path: str, prefix: str, thing: Any, found: _Found) -> None:
             _replace(path, f"{name}.", old, found)
             continue
         replaced.append(_Replaced(owner, key, old))
+
+
+_HOUSEKEEPING: Final = frozenset(vars(nn.Module()))  # tables of parameters, hooks and the like
+
+
+def _own(thing: Any) -> list[tuple[str, Any]]:
+    """The attributes that a class of the user's own may compute with."""
+    every = vars(thing).items()
+    return [item for item in every if item[0] not in _HOUSEKEEPING] if isinstance(thing, nn.Module) else list(every)
 
 
 _KINDS: Final[dict[type, str]] = {}
@@ -247,7 +256,7 @@ def _plain_again(thing: Any, seen: set[int], depth: int) -> None:
         return
     seen.add(id(thing))
     owner = vars(thing)
-    for key, value in list(owner.items()):
+    for key, value in _own(thing):
         kind = _kind_of(type(value))
         if isinstance(value, Named):
             owner[key] = int(value)

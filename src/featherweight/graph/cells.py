@@ -68,7 +68,7 @@ class Cells:
         roots: Ids = self._parent[ids]
         while True:
             above: Ids = self._parent[roots]
-            if np.array_equal(above, roots):
+            if (above == roots).all():
                 self._parent[ids] = roots
                 return roots
             roots = above

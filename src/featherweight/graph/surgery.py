@@ -5,7 +5,9 @@ computes sizes (`num_heads`, `groups`) follow. What was done is a log that `repl
 """
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -107,13 +109,27 @@ def anatomy(model: nn.Module, example: Any, keep: Iterable[str] = ()) -> Anatomy
     Raises: TraceError when the network's way depends on the values of tensors.
     """
     inputs = tuple(example) if isinstance(example, tuple | list) else (example,)
-    if isinstance(model, GraphModule):
-        flow = Flow.of(model.graph, None, tuple(keep), tensors_of(model.graph, model))
-    else:
-        recorded = record(model, inputs, whole=True)
-        flow = Flow.of(recorded.graph, recorded, tuple(keep), tensors_of(recorded.graph, model))
-    structure = Structure(flow)
-    return Anatomy(structure, groups_of(structure), inputs)
+    with _nothing_collected():
+        if isinstance(model, GraphModule):
+            flow = Flow.of(model.graph, None, tuple(keep), tensors_of(model.graph, model))
+        else:
+            recorded = record(model, inputs, whole=True)
+            flow = Flow.of(recorded.graph, recorded, tuple(keep), tensors_of(recorded.graph, model))
+        structure = Structure(flow)
+        return Anatomy(structure, groups_of(structure), inputs)
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Python looks for no garbage in cycles meanwhile: most of what is made lives on, and with large libraries loaded
+    one look takes longer than all the rest."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def remove(

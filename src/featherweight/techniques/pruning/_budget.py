@@ -111,11 +111,9 @@ def candidates(model: nn.Module, known: Anatomy, factors: Literal["auto", "rows"
             by_component.setdefault(key, []).append(group)
     chosen = by_component.pop((-1,), [])
     products = [_one_factor(groups, factors) for groups in by_component.values()]
-    if not _can_go(model, known, [group for part in products for group in part]):  # one by one, then
-        products = [
-            _one_factor([group for group in groups if _can_go(model, known, [group])] or groups, factors)
-            for groups in by_component.values()
-        ]
+    if products and not _can_go(model, known, [group for part in products for group in part]):  # one by one, then
+        able = {key: [group for group in part if _can_go(model, known, [group])] for key, part in by_component.items()}
+        products = [_one_factor(part or by_component[key], factors) for key, part in able.items()]
     order = {id(group): place for place, group in enumerate(known.groups)}
     return sorted((*chosen, *(group for part in products for group in part)), key=lambda group: order[id(group)])
 
@@ -274,12 +272,15 @@ def _prices(known: Anatomy, groups: Sequence[Group], budget: Budget) -> list[flo
 def _blocks(atoms: Ids, values: Tensor, price: float, budget: Budget) -> list[_Block]:
     """The channels that may go, a step each; a step leaves a multiple."""
     count, order = len(atoms), torch.argsort(values, stable=True).numpy()
-    least = max(1, math.ceil(budget.floor * count))
     multiple = budget.multiple if count >= budget.multiple else 1
-    least = -(-least // multiple) * multiple
+    least = -(-max(1, math.ceil(budget.floor * count)) // multiple) * multiple
     steps = [end for end in range(count % multiple, count - least + 1, multiple) if end > 0]
+    if not steps:
+        return []
     keys = _keys(values.numpy()[order], price, budget)
-    return [_Block(float(keys[start:end].max()), atoms[order[start:end]]) for start, end in pairwise([0, *steps])]
+    highest = np.maximum.reduceat(keys[: steps[-1]], [0, *steps[:-1]]).tolist()
+    runs = pairwise([0, *steps])
+    return [_Block(key, atoms[order[start:end]]) for key, (start, end) in zip(highest, runs, strict=True)]
 
 
 def _keys(ordered: NDArray[np.float64], price: float, budget: Budget) -> NDArray[np.float64]:
