@@ -6,7 +6,8 @@ Data: $FEATHERWEIGHT_DATA (cifar10, imagenet sample; see README there); the zoo 
 Needs: pip install 'featherweight[bench]'.
 
 Everything is on one core: OMP_NUM_THREADS=1. Times are CPU seconds, medians of 3, ours and the peer's in turns, each
-network in a process of its own that may take 60 s. Rows of networks and methods that are in the folder are not measured again.
+network in a process of its own that may take 60 s. Rows of networks and methods that are in the folder are not measured
+again.
 """
 
 import argparse

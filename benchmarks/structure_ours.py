@@ -3,12 +3,12 @@
     python benchmarks/structure_ours.py [NAME ...] > ours.json
 
 A row: `ok`; `error` and `stage` where it is not; `seconds` of the CPU to find the groups, choose and cut, median of 3
-fresh models (filters by l2 norm, in place, as the peer; without the check of the result that the peer does not have); `parameters`
-before, `left` after; `removed` = 1 - left / parameters; `touched` = share of the parameters in tensors that became
-smaller; `prunable` = share in tensors that some group cuts (of heads and widths, one goes at a time);
-`equal`, the largest difference between the cut network and the masked one, over the largest output, in double
-precision where single precision does not settle it (detectors choose among boxes whose scores nearly tie);
-`barriers`, the operators that hold channels; `asked` and `got` for the budgets in parameters, multiply-adds and bytes.
+fresh models (filters by l2 norm, in place, as the peer; without the check of the result that the peer does not have);
+`parameters` before, `left` after; `removed` = 1 - left / parameters; `touched` = share of the parameters in tensors
+that became smaller; `prunable` = share in tensors that some group cuts (of heads and widths, one goes at a time);
+`equal`, the largest difference between the cut network and the masked one, over the largest output, in double precision
+where single precision does not settle it (detectors choose among boxes whose scores nearly tie); `barriers`, the
+operators that hold channels; `asked` and `got` for the budgets in parameters, multiply-adds and bytes.
 
 `ok` means: forward and backward run, outputs have their shapes and no NaN, masked equals cut (1e-4 of the largest
 output in single precision), and a file saved and taken up by a fresh instance of the class gives the same outputs.

@@ -9,9 +9,9 @@ order of its examples, and the first whose network still runs counts: narrower h
 whose rotary positions fix the width of a head).
 
 A row: `ok`; `error` and `stage` (build, prune, forward, backward) where it is not; `seconds` of the CPU to build the
-dependency graph and prune, median of 3 fresh models (of one where it takes over 5 s); `parameters` before, `left` after;
-`removed` = 1 - left / parameters; `touched` = share of the parameters in tensors that became smaller. `ok` means that
-the pruned network runs forward and backward with outputs of the same shapes and without NaN.
+dependency graph and prune, median of 3 fresh models (of one where it takes over 5 s); `parameters` before, `left`
+after; `removed` = 1 - left / parameters; `touched` = share of the parameters in tensors that became smaller. `ok` means
+that the pruned network runs forward and backward with outputs of the same shapes and without NaN.
 """
 
 import json

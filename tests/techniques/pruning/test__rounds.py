@@ -39,6 +39,28 @@ def test_scores_are_averaged_over_rounds_in_the_places_of_the_beginning(images):
     assert torch.equal(left.scores[0][:6], torch.full((6,), 0.75 * 4.0).double())  # gone: nothing is measured there
 
 
+def test_a_layer_of_which_one_channel_is_left_stays(images):
+    """A size of one is no dimension of channels to who looks at the network anew."""
+
+    def first_goes(model, known, groups):
+        return [
+            torch.full((len(group),), 1e-3 if group.name == "0" else 1.0) * torch.arange(1.0, len(group) + 1)
+            for group in groups
+        ]
+
+    class AsTheyAre(Norm):
+        relative = False
+
+    settings = AsTheyAre(ratio=0.5, scope="global", repair="none", floor=0.0)
+    left = Rounds(settings, images.fresh("plain"), images.context())
+    for part in (0.5, 0.75, 1.0):
+        left.measure(first_goes)
+        left.cut(part)
+    assert left.model[0].out_channels == 1
+    assert left.model[3].out_channels < 32
+    assert left.model(images.inputs[:2]).shape == (2, 10)
+
+
 @pytest.mark.parametrize("name", ["residual", "concat", "attention", "lstm"])
 def test_three_rounds_reach_what_one_does(images, name):
     settings = Norm(ratio=0.45, of="macs", repair="none")

@@ -41,9 +41,10 @@ class Rounds:
     def measure(self, measure: Measure) -> None:
         """Takes the scores of the channels that are left."""
         known, groups = self._now()
-        found = measure(self.model, known, groups)
+        places = [place for place, group in enumerate(groups) if group is not None]
+        found = measure(self.model, known, [group for group in groups if group is not None])
         fresh = [torch.zeros(len(left), dtype=torch.float64) for left in self._left]
-        for place, values in enumerate(found):
+        for place, values in zip(places, found, strict=True):
             fresh[place][torch.from_numpy(self._left[place])] = values.double().cpu()
         if self.scores:
             old = self._momentum
@@ -62,6 +63,8 @@ class Rounds:
         atoms: list[int] = []
         for place, (group, now) in enumerate(zip(self.groups, groups, strict=True)):
             left = self._left[place]
+            if now is None:
+                continue
             goes = np.array([atom in going for atom in group.atoms.tolist()], dtype=bool) & left
             atoms += now.atoms[goes[left]].tolist()
             self._left[place] = left & ~goes
@@ -88,21 +91,25 @@ class Rounds:
         scores = [_gone_first(values, left) for values, left in zip(self.scores, self._left, strict=True)]
         return technique.choice(self._first, self.known, self.groups, scores, self._context)
 
-    def _now(self) -> tuple[Anatomy, list[Group]]:
-        """The groups of the network as it is, in the order of those of the beginning."""
+    def _now(self) -> tuple[Anatomy, Sequence[Group | None]]:
+        """The groups of the network as it is, in the order of those of the beginning; None for one of which a single
+        channel is left: it stays, and a size of one is no dimension of channels to who looks at the network anew."""
         if self.model is self._first:
             return self.known, self.groups
         known = look(self.model, self._context, self._technique.keep)
         table: dict[object, list[Group]] = {}
         for group in known.groups:
             table.setdefault(_key(group), []).append(group)
-        found = [_same(table, group, self.known.groups) for group in self.groups]
-        for group, left in zip(found, self._left, strict=True):
-            if len(group) != int(left.sum()):
+        found = [
+            None if int(left.sum()) == 1 else _same(table, group, self.known.groups)
+            for group, left in zip(self.groups, self._left, strict=True)
+        ]
+        for now, left in zip(found, self._left, strict=True):
+            if now is not None and len(now) != int(left.sum()):
                 raise TechniqueError(
                     "its channels are tied in another way once some of them are gone",
-                    where=group.name,
-                    value=[int(left.sum()), len(group)],
+                    where=now.name,
+                    value=[int(left.sum()), len(now)],
                     fix="Remove all at once, in one round.",
                 )
         return known, found
