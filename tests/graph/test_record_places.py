@@ -3,7 +3,7 @@
 import torch
 
 from featherweight.graph._record_calls import called
-from featherweight.graph._record_named import Named
+from featherweight.graph._record_named import Named, remarks
 from featherweight.graph._record_places import pending_of, placed
 from featherweight.graph.origins import Attribute
 
@@ -69,3 +69,12 @@ def test_what_could_stand_in_two_arguments_is_not_placed():
 def test_values_that_differ_are_not_placed():
     assert found(aten.view.default, (None, (Named(4, A), 2)), {}, {"size": [5, 2]})[0] == {}
     assert found(aten.all.dim, (None, Named(1, A)), {}, {"self": 0, "keepdim": True})[0] == {}
+
+
+def test_looking_for_places_compares_nothing_in_the_name_of_the_code():
+    """Two attributes of one value may be moved apart: that both are 2 is chance unless the code asks."""
+    with remarks() as noted:
+        given = {"self": object(), "stride": [2, 2], "groups": 2}
+        found(aten.conv2d.default, (None, None), {"a": Named(2, A), "b": Named(2, B)}, given)
+        found(aten.select.int, (Named(7, A),), {"b": Named(7, B)}, {"self": object(), "dim": 0, "index": 7})
+    assert not noted.equal and not noted.unequal

@@ -128,8 +128,11 @@ def _take(name: str, part: int | None, item: Given, given: Mapping[str, Any], ta
 def _alone(item: Given, given: Mapping[str, Any], rest: Sequence[Given], taken: Found) -> bool:
     """Places an integer where exactly one argument has its value."""
     places = [place for place, value in _integers(given) if _equal(value, item.named) and place not in taken]
-    rivals = [other for other in rest if other is not item and other.named == item.named]
-    if len(places) != 1 or any(other.named.expr != item.named.expr for other in rivals):
+    if len(places) != 1:
+        return False
+    number = int(item.named)  # a comparison of what has a name would pass for one of the code's
+    rivals = [other for other in rest if other is not item and int(other.named) == number]
+    if any(other.named.expr != item.named.expr for other in rivals):
         return False
     taken[places[0]] = item.named.expr
     return True

@@ -17,26 +17,26 @@ from featherweight.graph._record_tape import Tape, Value
 from featherweight.graph._record_trees import named_tensors
 from featherweight.graph.ir import Meta, parts_in
 from featherweight.graph.ops import OPAQUE
-from featherweight.graph.trace import canonical_names
+from featherweight.graph.trace import canonical_names, tensors_by_name
 
 
 class Recorder:
     """What a run of a network writes down."""
 
     def __init__(self, model: nn.Module, loose: bool = False) -> None:
-        named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
-        canonical = canonical_names(model)
+        parameters, buffers = tensors_by_name(model)
+        named = parameters | buffers
+        canonical = canonical_names(named)
         kept = set(model.state_dict(keep_vars=True))
-        parameters = frozenset(name for name, _ in model.named_parameters(remove_duplicate=False))
-        self.tape = Tape(parameters)
+        self.tape = Tape(frozenset(parameters))
         self.memory = Memory(self.tape, lambda: self.scope)
         self.pending: Pending | None = None
         self.failed = ""  # the innermost module that raised
         self._model, self._loose = model, loose
         self._paths = {id(module): path for path, module in model.named_modules()}
-        self._names = {id(tensor): canonical[name] for name, tensor in named}
+        self._names = {id(tensor): canonical[name] for name, tensor in named.items()}
         self._unkept = set(canonical.values()) - kept
-        self._tensors = {canonical[name]: tensor for name, tensor in named}
+        self._tensors = {canonical[name]: tensor for name, tensor in named.items()}
         self._stack: list[tuple[str, list[Tensor]]] = []
         self._leaked: list[Value] = []
         self._attributes: set[int] | None = None

@@ -7,7 +7,7 @@ mode, with a batch that may change. Where the model does not allow that the batc
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -124,17 +124,25 @@ def _lowered(program: ExportedProgram, model: nn.Module, inputs: tuple[Any, ...]
         for size, real in zip(node.meta["val"].shape, tensor.shape, strict=True):
             if isinstance(size, torch.SymInt):
                 sizes[size.node.expr] = int(real)
-    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    return lower(program, Names(names, canonical_names(model), frozenset(parameters), sizes))
+    parameters, buffers = tensors_by_name(model)
+    return lower(program, Names(names, canonical_names(parameters | buffers), frozenset(parameters), sizes))
 
 
-def canonical_names(model: nn.Module) -> dict[str, str]:
+def tensors_by_name(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The parameters and the buffers by each of their names, from one walk through the modules."""
+    parameters: dict[str, Tensor] = {}
+    buffers: dict[str, Tensor] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        prefix = f"{path}." if path else ""
+        parameters |= {prefix + name: item for name, item in module._parameters.items() if item is not None}
+        buffers |= {prefix + name: item for name, item in module._buffers.items() if item is not None}
+    return parameters, buffers
+
+
+def canonical_names(named: Mapping[str, Tensor]) -> dict[str, str]:
     """For each name of a tensor the first in the alphabet that means the same tensor."""
     groups: dict[int, list[str]] = {}
-    for name, tensor in [
-        *model.named_parameters(remove_duplicate=False),
-        *model.named_buffers(remove_duplicate=False),
-    ]:
+    for name, tensor in named.items():
         groups.setdefault(id(tensor), []).append(name)
     return {name: min(group) for group in groups.values() for name in group}
 
