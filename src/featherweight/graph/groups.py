@@ -7,6 +7,7 @@ other columns in the reader than its neighbour of another branch; heads of an at
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,8 +49,7 @@ class Group:
         return len(self.atoms)
 
 
-@dataclass(frozen=True)
-class _Atom:
+class _Atom(NamedTuple):
     """A cell that can go by itself: no product of others."""
 
     cell: int
