@@ -18,9 +18,10 @@ def run(monkeypatch, capsys, tmp_path):
     def runner(name):
         monkeypatch.setattr(sys, "argv", [name, str(tmp_path)])
         monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
-        before = set(sys.modules)
+        for module in ("digits", "_trained"):  # another test may have imported its own
+            monkeypatch.delitem(sys.modules, module, raising=False)
         runpy.run_path(str(FOLDER / name), run_name="__main__")
-        for module in {"digits", "_trained"} - before:
+        for module in ("digits", "_trained"):
             sys.modules.pop(module, None)
         return capsys.readouterr().out
 
