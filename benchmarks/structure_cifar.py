@@ -123,7 +123,7 @@ def our_methods() -> Iterator[Method]:
             named = f"{name}, inner layers, worth {worth:g}, least squares"
             yield ours(named, kind, keep=STREAMS, worth=worth, **refit, **more)
     yield ours(
-        "taylor gate, inner layers, a few at a time, worth 2", "pruning.filter.taylor", keep=STREAMS, worth=2.0, **few
+        "taylor gate, inner layers, a few at a time, worth 1", "pruning.filter.taylor", keep=STREAMS, worth=1.0, **few
     )
 
 

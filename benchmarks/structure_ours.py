@@ -120,9 +120,11 @@ def _sizes(model: nn.Module, cut: nn.Module) -> isolated.Row:
 
 
 def _prunable(model: nn.Module, known: surgery.Anatomy) -> float:
-    covered = {slot.tensor for group in known.groups if len(group.atoms) > 1 for slot in group.slots}
-    sizes = {name: item.numel() for name, item in model.named_parameters()}
-    return round(sum(size for name, size in sizes.items() if name in covered) / sum(sizes.values()), 4)
+    named = dict(model.named_parameters(remove_duplicate=False))
+    slots = (slot for group in known.groups if len(group.atoms) > 1 for slot in group.slots)
+    covered = {id(named[slot.tensor]) for slot in slots if slot.tensor in named}  # tied tensors have several names
+    sizes = {id(item): item.numel() for item in named.values()}
+    return round(sum(size for item, size in sizes.items() if item in covered) / sum(sizes.values()), 4)
 
 
 def _difference(
