@@ -174,15 +174,15 @@ def plot(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
         return f'<polyline points="{text}" fill="none" stroke="#888" {style}/>'
 
     parts = [line((0, most_y), (0, 0), (most_x, 0))]
+    slowest = max(curves.values(), key=lambda curve: curve[-1][1])
     for number, (name, curve) in enumerate(curves.items()):
-        colour = COLOURS[number % len(COLOURS)]
+        colour, below = COLOURS[number % len(COLOURS)], -10 if curve is slowest else 20  # away from the other curve
         parts.append(line((0, 0), curve[-1], style='stroke-dasharray="4 4"'))
         for x, y in curve:
             left, top = at(x, y)
+            label = f"{name} {y:.0f} s" if (x, y) == curve[-1] else f"{y:.0f} s"
             parts.append(f'<circle cx="{left}" cy="{top}" r="4" fill="{colour}"/>')
-            parts.append(f'<text x="{left}" y="{top - 10}" text-anchor="end" fill="{colour}">{y:.0f} s</text>')
-        left, top = at(*curve[-1])
-        parts.append(f'<text x="{left}" y="{top + 20}" text-anchor="end" fill="{colour}">{name}</text>')
+            parts.append(f'<text x="{left}" y="{top + below}" text-anchor="middle" fill="{colour}">{label}</text>')
     for x in sorted({x for x, _ in points}):
         parts.append(f'<text x="{at(x, 0)[0]}" y="{height - edge + 18}" text-anchor="middle">{x:.1f} GB</text>')
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif"'
