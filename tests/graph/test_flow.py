@@ -1,5 +1,7 @@
 """The walk through a graph: every operator with a rule is tested, others hold what they touch, plug-ins are heard."""
 
+from functools import cache
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -39,15 +41,22 @@ def test_an_operator_without_a_rule_on_pixels_alone_is_no_note():
     assert surgery.anatomy(model, (randn(2, 3),)).notes == ()
 
 
+@cache
+def _library():
+    """An operator of a plug-in. It lives as long as the process, as plug-ins do: torch keeps what it looked up."""
+    library = torch.library.Library("featherweight_test", "DEF")
+    library.define("doubled(Tensor x) -> Tensor")
+    library.impl("doubled", lambda x: x * 2, "CompositeExplicitAutograd")
+    return library
+
+
 @pytest.fixture
 def doubled(monkeypatch):
-    """An operator of a plug-in, which is taken back, and a table of rules to fill."""
+    """An operator of a plug-in, and a table of rules to fill."""
     monkeypatch.setattr("featherweight.graph._flow_base.RULES", table := dict(RULES))
     monkeypatch.setattr("featherweight.graph.flow.RULES", table)
-    with torch.library._scoped_library("featherweight_test", "DEF") as library:
-        library.define("doubled(Tensor x) -> Tensor")
-        library.impl("doubled", lambda x: x * 2, "CompositeExplicitAutograd")
-        yield torch.ops.featherweight_test.doubled
+    _library()
+    return torch.ops.featherweight_test.doubled
 
 
 NAME = "featherweight_test::doubled.default"
